@@ -1,0 +1,56 @@
+# Two commands: make quickstart, make test. Everything else is listed in README.md.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# PRESET: smoke, cpu or paper; JOBS: worker processes; DATA: folder of the data sets; ONLY: some experiments by name
+PRESET ?= cpu
+JOBS   ?= 2
+DATA   ?= $(or $(ALDSGD_DATA),data)
+
+THEORY := theory_spectrum theory_leader_mixing theory_assumptions theory_rate theory_scaling
+
+.PHONY: quickstart experiments theory figures tables test lint format clean
+
+# Runs of your own, beside the committed ones in results/, which are complete and would not be trained again.
+quickstart: $(VENV)/installed
+	$(BIN)/python -m experiments.quickstart --results my_results
+	$(BIN)/python -m figures.quickstart --results my_results --out my_results
+
+# Goes on where it was stopped; `make experiments ONLY="sparsity ablation"` for some of them.
+experiments: $(VENV)/installed
+	$(BIN)/python -m experiments.all --preset $(PRESET) --jobs $(JOBS) --data $(DATA) $(if $(ONLY),--only $(ONLY))
+
+theory: $(VENV)/installed
+	set -e; for script in $(THEORY); do ALDSGD_DATA=$(DATA) $(BIN)/python -m experiments.$$script; done
+	set -e; for script in $(THEORY) theory_leader_map; do $(BIN)/python -m figures.$$script; done
+	$(BIN)/python theory_report.py
+
+# From the CSVs alone.
+figures: $(VENV)/installed
+	$(BIN)/python -m figures.all
+	set -e; for script in $(THEORY) theory_leader_map; do $(BIN)/python -m figures.$$script; done
+
+tables: $(VENV)/installed
+	$(BIN)/python paper_tables.py --claims
+	$(BIN)/python paper_tables.py --into README.md
+	$(BIN)/python theory_report.py
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The stamp is written last, so that a broken installation is done again.
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -r requirements.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache

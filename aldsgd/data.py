@@ -1,0 +1,209 @@
+"""Shards, batches and augmentation: which samples a worker sees, and when. (Loading is in datasets.py.)"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aldsgd.datasets import DATASETS, Data, load
+from aldsgd.errors import ConfigError
+
+__all__ = [
+    "DATASETS", "SPLITS", "Batches", "Data", "EpochPlan",
+    "augment", "load", "normalise", "split", "steps_per_epoch",
+]  # fmt: skip
+
+SPLITS = ("iid", "dirichlet", "label", "unequal")
+_DIRICHLET_TRIES = 1000
+# Keep the draws of one (seed, worker, epoch) apart by purpose.
+_ORDER_STREAM, _AUGMENT_STREAM = 0, 1
+
+
+def split(
+    labels,
+    n: int,
+    kind: str = "iid",
+    seed: int = 1234,
+    alpha: float | None = None,
+    min_size: int = 1,
+) -> list[np.ndarray]:
+    """The training samples of each of ``n`` workers: disjoint int64 index arrays that together cover all.
+
+    labels: (N,) integers, tensor or array. Every shard has at least ``min_size`` samples. Kinds:
+        iid: one shuffle, cut evenly; sizes differ by at most one (released code; its seed is 1234 too).
+        dirichlet: each class is dealt to the workers in proportions drawn from a symmetric Dirichlet(alpha);
+            small alpha means few classes per worker. Dirichlet label skew is from Hsu et al. 2019 (arXiv
+            1909.06335); per class rather than per worker, and redrawn until every shard has ``min_size``
+            samples, as in Yurochkin et al. 2019 (arXiv 1905.12022).
+        label: samples sorted by label, cut into n contiguous shards of nearly equal size; the split of
+            McMahan et al. 2017 (arXiv 1602.05629) with one piece per worker. The seed orders samples within
+            a label.
+        unequal: one shuffle, cut into sizes in proportion to 1, 2, ..., n: worker n - 1 has n times the samples of
+            worker 0, of the same distribution.
+
+    Raises ConfigError for an unknown kind, more workers than samples, a minimum that cannot be met, and an
+    ``alpha`` that is missing, not positive and finite, or given for another kind.
+    """
+    labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if kind not in SPLITS:
+        raise ConfigError(f"unknown split {kind!r}: choose one of {', '.join(SPLITS)}")
+    if n < 1:
+        raise ConfigError(f"the number of workers must be at least 1, not {n}")
+    if n > len(labels):
+        raise ConfigError(f"{n} workers but only {len(labels)} training samples: use fewer workers")
+    if min_size < 1 or min_size * n > len(labels):
+        raise ConfigError(
+            f"{n} shards of at least {min_size} samples cannot be cut from {len(labels)}: "
+            f"choose a minimum shard size from 1 to {len(labels) // n}"
+        )
+    if kind != "dirichlet" and alpha is not None:
+        raise ConfigError(f"the Dirichlet alpha {alpha} has no meaning for the {kind} split: leave it out")
+    rng = np.random.default_rng(seed)
+    if kind == "dirichlet":
+        return _dirichlet(labels, n, alpha, min_size, rng)
+    order = rng.permutation(len(labels))
+    if kind == "label":
+        order = order[np.argsort(labels[order], kind="stable")]
+    if kind == "unequal":
+        shards = np.split(order, np.cumsum(np.arange(1, n)) * len(labels) // (n * (n + 1) // 2))
+        if len(shards[0]) < min_size:
+            raise ConfigError(
+                f"the smallest of {n} unequal shards has {len(shards[0])} of {len(labels)} samples, below the minimum "
+                f"of {min_size}: lower it, or use fewer workers"
+            )
+    else:
+        shards = np.array_split(order, n)
+    return [shard.astype(np.int64) for shard in shards]
+
+
+def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, rng) -> list[np.ndarray]:
+    if alpha is None or not (math.isfinite(alpha) and alpha > 0):
+        raise ConfigError(f"the Dirichlet split needs a positive, finite alpha, not {alpha}: try 0.1 to 10")
+    classes, counts = np.unique(labels, return_counts=True)
+    for _ in range(_DIRICHLET_TRIES):
+        proportions = rng.dirichlet(np.full(n, float(alpha)), size=len(classes))
+        cuts = (np.cumsum(proportions[:, :-1], axis=1) * counts[:, None]).round().astype(np.int64)
+        cuts = np.minimum(cuts, counts[:, None])
+        sizes = np.diff(cuts, axis=1, prepend=0, append=counts[:, None]).sum(axis=0)
+        if sizes.min() >= min_size:
+            break
+    else:
+        raise ConfigError(
+            f"no Dirichlet({alpha}) split into {n} shards of at least {min_size} samples came up in "
+            f"{_DIRICHLET_TRIES} draws: use a larger alpha, a smaller minimum shard size or fewer workers"
+        )
+    members = [rng.permutation(np.flatnonzero(labels == c)) for c in classes]
+    pieces = [np.split(own, at) for own, at in zip(members, cuts, strict=True)]
+    return [np.concatenate(parts).astype(np.int64) for parts in zip(*pieces, strict=True)]
+
+
+def steps_per_epoch(samples: int, workers: int, batch: int) -> int:
+    """K = ceil(N / (n b)): in K steps all workers together see as many samples as there are."""
+    return math.ceil(samples / (workers * batch))
+
+
+def normalise(images: Tensor, mean: Tensor | None, std: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 (..., C, H, W) to ``dtype``: (x / 255 - mean) / std per channel; mean, std (C,) in 0..1 units.
+
+    Without mean and std, uint8 is only scaled to 0..1. Float inputs are features and keep their own units:
+    (x - mean) / std where both are given, otherwise as they are. The input itself is never changed.
+    """
+    pixels = not images.is_floating_point()
+    unit = 255.0 if pixels else 1.0
+    if mean is None or std is None:
+        return images.to(dtype).div_(unit) if pixels else images.to(dtype)
+    # The conversion already makes a new tensor; in place on it is several times faster than a fused
+    # ``addcmul`` with broadcast constants on a CPU.
+    fresh = images.to(dtype, copy=True)
+    return fresh.sub_((mean.to(dtype) * unit)[:, None, None]).div_((std.to(dtype) * unit)[:, None, None])
+
+
+def augment(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int = 4) -> Tensor:
+    """Random crop after zero padding, then horizontal flip, of a whole batch: (B, C, H, W) -> same shape.
+
+    dy, dx: (B,) integers in 0..2 pad, row and column of the padded image where the crop starts; flip:
+    (B,) bool. The same as torchvision's RandomCrop(size, padding=pad) and RandomHorizontalFlip with these
+    draws, on pixels before normalisation, so that the border is black (released code). Any dtype, any device.
+    """
+    b, c, height, width = images.shape
+    padded = F.pad(images, (pad, pad, pad, pad)).flatten(2)
+    rows = dy[:, None] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(b, width)
+    columns = dx[:, None] + torch.where(flip[:, None], width - 1 - columns, columns)
+    place = (rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]).flatten(1)
+    return padded.gather(2, place[:, None].expand(b, c, height * width)).view(b, c, height, width)
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What w workers see in the K steps of an epoch, b samples each.
+
+    index: (w, K, b) int64 positions in the training set. dy, dx (int64, 0..2 pad) and flip (bool): (w, K, b)
+    draws for ``augment``, or None without augmentation.
+    """
+
+    index: Tensor
+    dy: Tensor | None = None
+    dx: Tensor | None = None
+    flip: Tensor | None = None
+
+
+class Batches:
+    """Every worker's endless walk over its own shard, cut into epochs of K steps of b samples.
+
+    Worker i walks through one random permutation of its shard after another, so that a pass shows each
+    sample once and a batch may span two passes; epoch e is positions e K b to (e + 1) K b of that walk. A
+    plan is a pure function of (seed, worker, epoch): there is no state, and it does not matter which workers
+    are asked for, or in which order the epochs are.
+
+    shards: one int64 index array per worker, as from ``split``; batch: b; steps_per_epoch: K; pad: padding of
+    the crops. Raises ConfigError for an empty shard, a seed below zero, or b or K below one.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[np.ndarray],
+        batch: int,
+        steps_per_epoch: int,
+        seed: int,
+        augment: bool = False,
+        pad: int = 4,
+    ):
+        self.shards = [np.asarray(shard, dtype=np.int64) for shard in shards]
+        for worker, shard in enumerate(self.shards):
+            if len(shard) == 0:
+                raise ConfigError(f"worker {worker} has no training samples: give every worker at least one")
+        if batch < 1 or steps_per_epoch < 1:
+            raise ConfigError(f"batch {batch} and steps per epoch {steps_per_epoch} must both be at least 1")
+        if seed < 0:
+            raise ConfigError(f"the seed must be zero or more, not {seed}")
+        self.batch, self.steps_per_epoch, self.seed = batch, steps_per_epoch, seed
+        self.augment, self.pad = augment, pad
+
+    def epoch(self, epoch: int, workers: Sequence[int]) -> EpochPlan:
+        """The plan of ``workers`` (numbers in 0..n-1, any subset, any order) for epoch 0, 1, ..."""
+        shape = (len(workers), self.steps_per_epoch, self.batch)
+        index = torch.from_numpy(np.stack([self._walk(epoch, i) for i in workers])).view(shape)
+        if not self.augment:
+            return EpochPlan(index)
+        dy, dx, flip = (np.empty(shape, dtype) for dtype in (np.int64, np.int64, np.bool_))
+        for row, worker in enumerate(workers):
+            rng = np.random.default_rng([self.seed, worker, epoch, _AUGMENT_STREAM])
+            dy[row] = rng.integers(0, 2 * self.pad + 1, shape[1:])
+            dx[row] = rng.integers(0, 2 * self.pad + 1, shape[1:])
+            flip[row] = rng.random(shape[1:]) < 0.5
+        return EpochPlan(index, *map(torch.from_numpy, (dy, dx, flip)))
+
+    def _walk(self, epoch: int, worker: int) -> np.ndarray:
+        shard, length = self.shards[worker], self.steps_per_epoch * self.batch
+        first, skipped = divmod(epoch * length, len(shard))
+        last = (skipped + length - 1) // len(shard)
+        passes = [
+            np.random.default_rng([self.seed, worker, first + q, _ORDER_STREAM]).permutation(shard)
+            for q in range(last + 1)
+        ]
+        return np.concatenate(passes)[skipped : skipped + length]

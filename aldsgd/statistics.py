@@ -1,0 +1,84 @@
+"""Student-t intervals over seeds, and when a difference may be called one.
+
+The unit of observation is a run: the workers of one run exchange models, so they are never counted as
+independent. Methods are compared by the differences of runs that share a seed (the paired t interval).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+MIN_PAIRS = 5
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``mean`` plus or minus ``half_width`` (NaN if unknown) from ``n`` values at confidence ``level``."""
+
+    mean: float
+    half_width: float
+    n: int
+    level: float = 0.95
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half_width
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Two-sided Student-t interval of the mean, mean +- t_{n-1}((1 + level)/2) s / sqrt(n).
+
+    ``s`` is the sample standard deviation (divisor n - 1); the half width of a single value is NaN. Values
+    that are not finite make the mean so as well: a diverged run is never left out. Raises ValueError when
+    there is no value or the level lies outside (0, 1).
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or sample.size == 0:
+        raise ValueError("an interval needs a list of at least one value")
+    if not 0 < level < 1:
+        raise ValueError(f"the level of an interval lies strictly between 0 and 1, not at {level}")
+    n = sample.size
+    if not np.isfinite(sample).all():
+        return Interval(float(sample.sum()), math.nan, n, level)
+    mean = float(sample.mean())
+    if n == 1:
+        return Interval(mean, math.nan, 1, level)
+    quantile = float(stdtrit(n - 1, (1 + level) / 2))
+    return Interval(mean, quantile * float(sample.std(ddof=1)) / math.sqrt(n), n, level)
+
+
+def paired_interval(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:
+    """Interval of the mean of ``a[i] - b[i]``, entry i of both being the same seed; ValueError if unequal."""
+    if len(a) != len(b):
+        raise ValueError(f"paired values must be as many as each other, not {len(a)} and {len(b)}")
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    # Equal accuracies that were averaged in another order differ by rounding; t would call that significant.
+    equal = np.abs(a - b) <= 8 * np.finfo(np.float64).eps * np.maximum(np.abs(a), np.abs(b))
+    return mean_interval(np.where(equal, 0.0, a - b), level)
+
+
+def paired_by_seed(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) -> Interval | None:
+    """``paired_interval`` over the seeds that both hold (seed to value); None when they share none."""
+    seeds = sorted(set(a) & set(b))
+    return paired_interval([a[s] for s in seeds], [b[s] for s in seeds], level) if seeds else None
+
+
+def verdict(difference: Interval | None, higher_is_better: bool = True) -> str:
+    """ "better", "worse", or "" for a paired difference; the only place where those words are decided.
+
+    A word needs at least ``MIN_PAIRS`` pairs and an interval of level 0.95 or more that excludes zero.
+    """
+    if difference is None or difference.n < MIN_PAIRS or difference.level < 0.95:
+        return ""
+    if difference.low > 0:
+        return "better" if higher_is_better else "worse"
+    if difference.high < 0:
+        return "worse" if higher_is_better else "better"
+    return ""

@@ -1,0 +1,121 @@
+"""Leaders that occurred: the mixing matrices of real AL-DSGD runs, and what they did."""
+
+import math
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aldsgd import models
+from aldsgd.data import load
+from aldsgd.graphs import parse_set
+from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.network import LocalNetwork
+from aldsgd.theory import disagreement_basis
+from aldsgd.theory_leaders import mean_square_radius, operator
+from aldsgd.training import Settings, Trainer
+from baselines.dpsgd import DPSGD
+from baselines.matcha import MATCHA
+
+
+class Watched(LocalNetwork):
+    """A network that keeps every C_t, and how far it moved the mean of the workers."""
+
+    def __init__(self, n: int):
+        super().__init__(n)
+        self.matrices: list[np.ndarray] = []
+        self.drifts: list[float] = []
+
+    def mix(self, models, rows, hood):
+        before = models.double()
+        mean = before.mean(dim=0)
+        distance = (before - mean).square().sum().item() / self.n
+        super().mix(models, rows, hood)
+        matrix = np.zeros((self.n, self.n))
+        if rows is None:
+            return
+        matrix[hood.row, hood.col] = rows.double()
+        moved = (matrix.mean(axis=0) - 1 / self.n) @ (before - mean).numpy()
+        self.matrices.append(matrix)
+        self.drifts.append(float(np.linalg.norm(moved) / math.sqrt(max(distance, 1e-300))))
+
+
+def observe_leaders(level: str, count: int, core: str, coefficients, seed: int, epochs: int = 20) -> dict:
+    """Train AL-DSGD on the digits (MLP, 8 workers, the quickstart's settings) and describe the C_t that occurred. Keys:
+
+    steps. column_rms: root mean square of column sums less one. largest_column. drift, drift_bound: root mean square of
+    ||mean after - mean before|| / sqrt(||(I - J) X||^2/n), measured, and sqrt(n) ||v||, v = (C^T 1 - 1)/n, its bound at
+    each C_t; worst_ratio: the largest ratio of the two. rate: per-step rate of the product that occurred (squared).
+    independent_rate: of the same C_t drawn independently, so the difference is what time correlation does. averaged:
+    1/||pi||^2, how many workers' noise the consensus averages, mean over entry times in the first half of the run.
+    degree_leads: share of workers whose maximum-degree leader is another worker. repeats: share of workers whose best
+    leader is the same worker as a period before.
+    """
+    data = load("digits")
+    graphs = parse_set(f"paper:{level}", count, 8)
+    inner = DPSGD(graphs) if core == "dpsgd" else MATCHA(graphs, 0.5, seed)
+    algorithm = ALDSGD(inner, *coefficients)
+    build = partial(models.build, "mlp", data.classes, data.shape)
+    watched = Watched(8)
+    trainer = Trainer(algorithm, build, data, Settings(epochs=epochs, lr=0.1, seed=seed), hosting=watched)
+    others, leaders = [], []
+
+    def seen(step: int, losses: Tensor):
+        hood = watched.neighbourhood(algorithm.matchings(step))
+        others.append(float((hood.col[maximum_degree_worker(hood)] != torch.arange(8)).float().mean()))
+        leaders.append(hood.col[best_worker(hood)].numpy())
+
+    for epoch in range(epochs):
+        trainer.train_epoch(epoch, seen)
+    matrices = np.stack(watched.matrices)
+    sums = matrices.sum(axis=1)
+    bounds = np.linalg.norm(sums - 1, axis=1) / math.sqrt(8)
+    drifts = np.array(watched.drifts)
+    return {
+        "steps": len(matrices),
+        "column_rms": float(np.sqrt(np.mean((sums - 1) ** 2))),
+        "largest_column": float(sums.max()),
+        "drift": float(np.sqrt(np.mean(drifts**2))),
+        "drift_bound": float(np.sqrt(np.mean(bounds**2))),
+        "worst_ratio": float((drifts[bounds > 0] / bounds[bounds > 0]).max(initial=0.0)),
+        "rate": product_rate(matrices),
+        "independent_rate": independent_rate(matrices, count),
+        "averaged": observed_averaging(matrices),
+        "degree_leads": float(np.mean(others)),
+        "repeats": float(np.mean(np.stack(leaders[count:]) == np.stack(leaders[:-count]))),
+    }
+
+
+def product_rate(matrices: np.ndarray) -> float:
+    """||(I - J) C_t ... C_1||_F^2 per step, (T, n, n) in the order of time, rescaled on the way."""
+    basis = disagreement_basis(matrices.shape[-1])
+    product, log = np.eye(basis.shape[1]), 0.0
+    for matrix in matrices:
+        product = basis.T @ matrix @ basis @ product
+        size = np.linalg.norm(product)
+        product, log = product / size, log + math.log(size)
+    return math.exp(2 * log / len(matrices))
+
+
+def independent_rate(matrices: np.ndarray, period: int) -> float:
+    """Mean-square rate if the C_t of each phase of the period were drawn independently from those that occurred."""
+    n = matrices.shape[-1]
+    basis = disagreement_basis(n)
+    parts = basis.T @ matrices @ basis
+    operators = []
+    for phase in range(period):
+        own = parts[phase::period]
+        operators.append(operator(np.einsum("tik,tjl->ikjl", own, own, optimize=True) / len(own)))
+    return mean_square_radius(operators)
+
+
+def observed_averaging(matrices: np.ndarray) -> float:
+    """1 / mean ||pi_t||^2 over noise entering in the first half of the run; pi_t = C_t^T ... C_T^T 1/n."""
+    n = matrices.shape[-1]
+    weights, sizes = np.full(n, 1 / n), []
+    for t in range(len(matrices) - 1, -1, -1):
+        weights = matrices[t].T @ weights
+        if t < len(matrices) // 2:
+            sizes.append(float(weights @ weights))
+    return 1 / float(np.mean(sizes))

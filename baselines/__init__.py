@@ -1,0 +1,1 @@
+"""The methods that AL-DSGD is compared with, one file each."""

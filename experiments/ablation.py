@@ -1,0 +1,45 @@
+"""Claim: which of the method's parts (weights, force, best worker, degree, dynamic graphs) carries the gain?
+
+What:     D-PSGD, and AL-DSGD with single parts switched on; the released order of the update and the printed one (force
+          first, two exchanges; force scaled by one and by lr); leaders at every 1st, 5th, 40th batch of an epoch.
+          8 workers on the paper's 53.8 % graph, five seeds. The paper shows no such table; the released code has a few
+          of these variants.
+          cpu: as ``convergence`` (CIFAR-10 cut to 8,000 images, 8 epochs). paper: 200 epochs of all of it.
+Command:  python -m experiments.ablation --data DIR
+Hardware: one CPU core; 60 runs of about 30 s each, 30 minutes (20 of them are shared with ``convergence``).
+Expect:   open. In the released order weights and force have the same form, C = a W + b1 S_N + b2 S_tau.
+"""
+
+from dataclasses import replace
+
+from experiments.common import Entry
+from experiments.scales import CIFAR10, method, script
+
+#: label -> what differs from AL-DSGD on D-PSGD with one graph
+PARTS = {
+    "weights only": {"p1": 0.0, "p2": 0.0},
+    "force only": {"c1": 0.0, "c2": 0.0},
+    "best worker only": {"c2": 0.0, "p2": 0.0},
+    "degree only": {"c1": 0.0, "p1": 0.0},
+    "weights and force": {},
+    "all (three graphs)": {"graphs": 3},
+    "printed order, force x 1": {"order": "printed", "force_scale": "one"},
+    "printed order, force x lr": {"order": "printed", "force_scale": "lr"},
+    "leaders at every 5th batch": {"period": 5},
+    "leaders at every 40th batch": {"period": 40},
+}
+
+
+def configurations(preset: str, seed: int) -> list[Entry]:
+    """D-PSGD with and without rotation, then AL-DSGD part by part."""
+    base = replace(CIFAR10[preset], seed=seed)
+    plain, leaders = method(base, "D-PSGD"), method(base, "AL-DSGD on D-PSGD")
+    return [
+        ("D-PSGD", plain),
+        ("dynamic graphs only", replace(plain, graphs=3)),
+        *((label, replace(leaders, **changes)) for label, changes in PARTS.items()),
+    ]
+
+
+if __name__ == "__main__":
+    script("ablation", __doc__, configurations)

@@ -1,0 +1,144 @@
+"""Claim: what the theorems assume of the losses, and what AL-DSGD assumes of a mini-batch, measured while training.
+
+What:     along real AL-DSGD runs (8 workers, the paper's 53.8 % graph), with IID and Dirichlet shards: smoothness by
+          Hessian-vector power iteration and by gradient differences, mini-batch gradient variance, dissimilarity
+          zeta^2; the rank correlation between the workers' mini-batch losses (16 samples) and their losses on the whole
+          training set and test accuracies; how often the chosen leader is the truly best neighbour, and how often the
+          largest-degree one is, against chance.
+Data:     digits with logistic regression and an MLP; Fashion-MNIST, else CIFAR-10, with the small ResNet where --data
+          (or $ALDSGD_DATA) has it. The CSV says what was used.
+Command:  python -m experiments.theory_assumptions [--data DIR]
+Hardware: two CPU cores. Time: about six minutes with images, one without.
+Expect:   once they have exchanged models, a loss of 16 samples ranks workers little better than chance, and worse
+          than chance under Dirichlet shards, where it tells whose data are easy; the largest-degree candidate is the
+          best one more often than the one with the smallest loss.
+"""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aldsgd import models
+from aldsgd.data import load, normalise
+from aldsgd.errors import ConfigError
+from aldsgd.graphs import paper_graph
+from aldsgd.leaders import ALDSGD
+from aldsgd.network import mean_row
+from aldsgd.training import Settings, Trainer
+from aldsgd.trajectories import LeaderProbe, Objective, curvature, difference_quotient, dissimilarity, gradient_variance
+from baselines.dpsgd import DPSGD
+from experiments.common import command
+from experiments.theory_common import parser, run
+
+SPLITS = {"iid": {"split": "iid"}, "dirichlet 0.1": {"split": "dirichlet", "dirichlet_alpha": 0.1, "min_shard": 16}}
+LEVEL = "53.8"
+BATCH = 16
+DECAY = 5e-4
+# (data set, model, learning rate, training and test images, epochs, epochs with a measurement, steps between probes)
+SETTINGS = {
+    "smoke": [("digits", "logistic", 0.1, None, None, 2, (0, 2), 6)],
+    "cpu": [("digits", "logistic", 0.1, None, None, 30, (0, 3, 10, 30), 6),
+            ("digits", "mlp", 0.1, None, None, 30, (0, 3, 10, 30), 6)],
+}  # fmt: skip
+IMAGES = ("resnet_small", 0.1, 2000, 1000, 6, (0, 2, 6), 12)
+CURVATURE_SAMPLES = 512
+
+
+def image_setting(options) -> tuple | None:
+    """Settings on the first image data set that can be read, or None."""
+    if options.preset == "smoke":
+        return None
+    for name in ("fashionmnist", "cifar10"):
+        try:
+            load(name, options.data)
+        except ConfigError:
+            continue
+        return (name, *IMAGES)
+    if options.data is not None:
+        raise ConfigError(f"no fashionmnist or cifar10 in --data {options.data}: leave it out to use the digits alone")
+    return None
+
+
+def one_run(setting: tuple, split: str, seed: int, root) -> tuple[list[dict], list[dict]]:
+    """(measurements at some epochs, probes of the leaders) of one run."""
+    dataset, model, lr, train_images, test_images, epochs, measured, every = setting
+    data = load(dataset, root).subset(train_images, test_images)
+    algorithm = ALDSGD(DPSGD(paper_graph(LEVEL)))
+    build = partial(models.build, model, data.classes, data.shape)
+    settings = Settings(epochs=epochs, lr=lr, batch=BATCH, weight_decay=DECAY, seed=seed, **SPLITS[split])
+    trainer = Trainer(algorithm, build, data, settings)
+    inputs = normalise(data.train_images, data.mean, data.std, torch.float32)
+    shards = [torch.from_numpy(shard) for shard in trainer.batches.shards]
+    module = build()  # the architecture; its parameters are not read
+    local = [Objective(module, inputs[shard], data.train_labels[shard], DECAY) for shard in shards]
+    pick = torch.from_numpy(np.random.default_rng(seed).permutation(len(inputs))[:CURVATURE_SAMPLES])
+    whole = Objective(module, inputs[pick], data.train_labels[pick], DECAY)
+    probe = LeaderProbe(trainer, build(), every)
+    shared = {"dataset": dataset, "model": model, "split": split, "seed": seed, "train_images": len(inputs)}
+    rows, quotients = [], []
+
+    def along(step, losses):
+        nonlocal before
+        if step % every == 0:
+            now = mean_row(trainer.workers.parameters).float()
+            if not torch.equal(now, before):
+                quotients.append(difference_quotient(whole, before, now))
+            before = now
+
+    before = mean_row(trainer.workers.parameters).float()
+    for epoch in range(epochs + 1):
+        if epoch in measured:
+            centre = mean_row(trainer.workers.parameters)
+            mean = centre.float()
+            size, residual = curvature(whole, mean)
+            rng = np.random.default_rng([seed, epoch])
+            noise = [
+                gradient_variance(f, row, BATCH, 8, rng)
+                for f, row in zip(local, trainer.workers.parameters, strict=True)
+            ]
+            zeta2, norm2 = dissimilarity(local, mean)
+            rows.append(
+                {
+                    **shared, "epoch": epoch, "lr": lr, "curvature": size, "residual": residual,
+                    "quotient": max(quotients, default=np.nan), "variance": float(np.mean(noise)),
+                    "largest_variance": float(np.max(noise)), "zeta2": zeta2, "gradient2": norm2,
+                    "consensus": trainer.hosting.consensus_distance(trainer.workers.parameters, centre),
+                }
+            )  # fmt: skip
+            quotients.clear()
+        if epoch < epochs:
+            trainer.train_epoch(epoch, along)
+    probes = [{**shared, "epoch": row["step"] / trainer.steps, **row} for row in probe.rows]
+    return rows, probes
+
+
+def tables(options) -> dict[str, pd.DataFrame]:
+    settings = [*SETTINGS[options.preset]]
+    images = image_setting(options)
+    if images is not None:
+        settings.append(images)
+    rows, probes = [], []
+    for setting in settings:
+        # Convolutions take minutes a run: three seeds of them.
+        seeds = options.seeds[:3] if setting is images else options.seeds
+        for split in SPLITS:
+            for seed in seeds:
+                measured, probed = one_run(setting, split, seed, options.data)
+                rows += measured
+                probes += probed
+            print(f"  {setting[0]}, {setting[1]}, {split}: {len(seeds)} runs done", flush=True)
+    return {"assumptions": pd.DataFrame(rows), "assumptions_leaders": pd.DataFrame(probes)}
+
+
+def main() -> None:
+    p = parser(__doc__, seeds=(0, 1, 2, 3, 4))
+    p.add_argument(
+        "--data", default=None, metavar="DIR", help="folder of image data sets (default: $ALDSGD_DATA, else data)"
+    )
+    run("theory_assumptions", p.parse_args(), tables)
+
+
+if __name__ == "__main__":
+    command(main)

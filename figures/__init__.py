@@ -1,0 +1,1 @@
+"""One plotting script per figure, each run as ``python -m figures.<name>``, and the figures they wrote."""

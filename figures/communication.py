@@ -1,0 +1,61 @@
+"""Accuracy against traffic, and modelled time to the target on several links. python -m figures.communication"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from figures import style
+from figures.common import Experiment, finish, grid, plain_log, script, within_percent
+from figures.quickstart import band, curves
+from tables.base import METHODS
+from tables.experiments import target_of
+from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
+    experiment = Experiment(results, "communication")
+    labels = [label for label in (*METHODS, "AL-DSGD, printed order") if label in experiment.runs]
+    links = (
+        ("link (Gb/s), 50 us a message", [(gigabits, 50e-6) for gigabits in BANDWIDTHS], BANDWIDTHS),
+        ("latency (us), 10 Gb/s", [(10, latency) for latency in LATENCIES], [1e6 * latency for latency in LATENCIES]),
+    )
+    with style.sheet():
+        fig, (panels,) = grid(1, 3, 3.1)
+        panels[0].set(xlabel="sent by all workers (MB)", ylabel="mean worker's test accuracy (%)")
+        panels[0].set_title("(a) accuracy against traffic")
+        unreached = []
+        for label in labels:
+            runs, target = experiment.runs[label], target_of(label, experiment.entries)
+            values = 100 * curves(runs, "mean_accuracy")
+            style.draw(panels[0], label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values))
+            reached = [first_reached(run, target) for run in runs]
+            if None in reached:
+                unreached.append(label)
+                continue
+            for axes, (_, speeds, x) in zip(panels[1:], links, strict=True):
+                seconds = [
+                    np.mean([modelled_seconds(run, *speed).iloc[at] for run, at in zip(runs, reached, strict=True)])
+                    for speed in speeds
+                ]
+                axes.plot(x, seconds, **style.look(label)._asdict())
+        target = 100 * target_of("D-PSGD", experiment.entries)
+        if np.isfinite(target):
+            panels[0].axhline(target, color="0.4", linewidth=0.6)
+            panels[0].annotate("target", (0.02, target), (0, 2), xycoords=("axes fraction", "data"),
+                               textcoords="offset points", fontsize=6, color="0.4")  # fmt: skip
+        for axes, letter, (name, _, _) in zip(panels[1:], "bc", links, strict=True):
+            axes.set(xscale="log", yscale="log", xlabel=name, title=f"({letter}) time to the target")
+            axes.xaxis.set_major_formatter("{x:g}")
+        panels[1].set_ylabel("modelled time (s)")
+        plain_log(panels[0])
+        within_percent(panels[0])
+        if unreached:
+            text = "not reached by every seed:\n" + "\n".join(unreached)
+            panels[2].text(0.02, 0.98, text, transform=panels[2].transAxes, va="top", fontsize=5.5, color="0.3")
+        return finish(fig, experiment, labels, out / "communication")
+
+
+if __name__ == "__main__":
+    sys.exit(script("communication", draw))

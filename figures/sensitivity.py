@@ -1,0 +1,77 @@
+"""Maps of the coefficients with the edge of stability, and learning rates per method. python -m figures.sensitivity"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from aldsgd.statistics import mean_interval
+from figures import style
+from figures.common import Experiment, finish, grid, plain_log, script, within_percent
+from tables.base import METHODS
+from tables.experiments import lr_grid
+
+TITLES = {"c": "(a) weights, released order", "p": "(b) force, printed order"}
+#: At most this share above chance counts as diverged: ten classes, 10 %.
+CHANCE = 0.15
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
+    experiment = Experiment(results, "sensitivity")
+    grid_of_rates = lr_grid(experiment.entries)
+    labels = [label for label in METHODS if label in grid_of_rates]
+    with style.sheet():
+        fig, (panels,) = grid(1, 3, 3.1)
+        for axes, letter in zip(panels, "cp", strict=False):
+            heat(fig, axes, experiment, letter)
+        for label in labels:
+            rates = sorted(grid_of_rates[label])
+            found = [mean_interval(np.nan_to_num(list(grid_of_rates[label][rate].values()))) for rate in rates]
+            mean = 100 * np.array([interval.mean for interval in found])
+            half = 100 * np.nan_to_num([interval.half_width for interval in found])
+            style.draw(panels[2], label, rates, mean, mean - half, mean + half)
+        panels[2].set(xlabel="learning rate", ylabel="mean worker's test accuracy (%)")
+        panels[2].set_title("(c) learning rates")
+        plain_log(panels[2], ticks=6)
+        within_percent(panels[2])
+        return finish(fig, experiment, labels, out / "sensitivity")
+
+
+def heat(fig, axes: Axes, experiment: Experiment, letter: str) -> None:
+    """Mean worker's accuracy over two coefficients, runs that diverged crossed out and fenced off."""
+    cells: dict[tuple[float, float], list[float]] = {}
+    for label, _, run in experiment.entries:
+        if label.startswith(f"{letter} "):
+            a, b = map(float, label.split()[1:])
+            accuracy = run.network["mean_accuracy"].iloc[-1]
+            broken = not np.isfinite(run.network["averaged_loss"].iloc[-1]) or accuracy < CHANCE
+            cells.setdefault((a, b), []).append(np.nan if broken else accuracy)
+    axes.set_title(TITLES[letter])
+    axes.grid(False)
+    if not cells:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+        return
+    values = sorted({a for a, _ in cells})
+    # One diverged seed makes the cell unstable: the mean of the others would hide it.
+    image = 100 * np.array([[np.mean(cells.get((a, b), [np.nan])) for a in values] for b in values])
+    drawn = axes.imshow(image, origin="lower", cmap="viridis")
+    fig.colorbar(drawn, ax=axes, shrink=0.8).set_label("mean worker (%)", fontsize=7)
+    places = range(len(values))
+    axes.set_xticks(places, [f"{v:g}" for v in values])
+    axes.set_yticks(places, [f"{v:g}" for v in values])
+    axes.set(xlabel=f"${letter}_1$ (best worker)", ylabel=f"${letter}_2$ (maximum degree)")
+    lost = np.isnan(image)
+    for row in places:
+        for column in places:
+            if lost[row, column]:
+                axes.plot(column, row, marker="x", markeredgecolor="#D55E00", markersize=6, markeredgewidth=1.2)
+            if column + 1 < len(values) and lost[row, column] != lost[row, column + 1]:
+                axes.plot([column + 0.5] * 2, [row - 0.5, row + 0.5], color="#D55E00", linewidth=1.6)
+            if row + 1 < len(values) and lost[row, column] != lost[row + 1, column]:
+                axes.plot([column - 0.5, column + 0.5], [row + 0.5] * 2, color="#D55E00", linewidth=1.6)
+
+
+if __name__ == "__main__":
+    sys.exit(script("sensitivity", draw))

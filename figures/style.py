@@ -1,0 +1,143 @@
+"""How every figure looks: one type size, a fixed colour and marker per method, reproducible files.
+
+Figures are made without pyplot, so nothing here touches the backend of a notebook that imports it.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator
+
+from aldsgd.cache import replace_file
+from aldsgd.errors import ConfigError
+
+PAGE_WIDTH = 7.0  # inches: both columns of a two-column page
+RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markeredgecolor": "white",
+    "lines.markeredgewidth": 0.4,
+    "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+}
+
+
+class Look(NamedTuple):
+    """Colour, marker, line style and marker size (points) of one method."""
+
+    color: str
+    marker: str
+    linestyle: str
+    markersize: float = 4.5
+
+
+# Colours of Okabe and Ito, without their yellow, which white paper swallows. Baselines are broken lines.
+LOOKS = {
+    "no exchange": Look("#888888", "X", ":", 5),
+    "D-PSGD (released schedule)": Look("#56B4E9", "v", "--"),
+    "D-PSGD": Look("#0072B2", "o", "--"),
+    "MATCHA": Look("#009E73", "s", "--"),
+    "all-reduce": Look("#000000", "P", "--", 5),
+    "AL-DSGD on D-PSGD": Look("#D55E00", "D", "-"),
+    "AL-DSGD on MATCHA": Look("#CC79A7", "^", "-"),
+    "AL-DSGD, three graphs": Look("#E69F00", "*", "-", 7),
+    "AL-DSGD on released schedule": Look("#8C564B", "<", "-"),
+    "AL-DSGD on MATCHA, three graphs": Look("#7B3294", "h", "-", 5.5),
+    "AL-DSGD, printed order": Look("#A6761D", "p", ":", 5.5),
+}
+
+
+def look(label: str) -> Look:
+    """The fixed look of a method. Raises ConfigError for a label that has none yet."""
+    if label not in LOOKS:
+        raise ConfigError(f"no colour for the method {label!r}: add it to LOOKS in figures/style.py")
+    return LOOKS[label]
+
+
+def sheet() -> contextlib.AbstractContextManager:
+    """The style sheet; make and save figures inside it. The user's own matplotlibrc does not count."""
+    return matplotlib.style.context(["default", RC])
+
+
+def figure(columns: int, height: float, width: float = PAGE_WIDTH) -> tuple[Figure, list[Axes]]:
+    """A figure (inches) with a row of panels that arranges itself."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig, list(fig.subplots(1, columns, squeeze=False)[0])
+
+
+def draw(axes: Axes, label: str, x, mean, low, high) -> None:
+    """One method's curve with its interval shaded and about six markers, not at the same places as others'."""
+    style = look(label)._asdict()
+    step = max(1, len(x) // 6)
+    first = list(LOOKS).index(label) * step // len(LOOKS)
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.plot(x, mean, **style, markevery=(first, step))
+
+
+def epoch_axis(axes: Axes) -> None:
+    """A horizontal axis of whole epochs."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+
+
+def accuracy_axis(axes: Axes, label: str) -> None:
+    """A vertical axis in percent, stretched towards 100: equal heights are equal ratios of the error.
+
+    Without it the methods, which end a few points apart, lie on one another below a steep start. Set it before
+    drawing, so that the limits are found on the stretched axis.
+    """
+    axes.set_ylabel(label)
+    axes.set_yscale(
+        "function",
+        functions=(lambda accuracy: -np.log10(100 - np.minimum(accuracy, 99.95)), lambda y: 100 - 10.0**-y),
+    )
+    axes.yaxis.set_major_locator(FixedLocator([0, 20, 40, 60, 70, 80, 85, 90, 93, 95, 97, 98, 99, 99.5, 99.8]))
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def legend(fig: Figure, labels: list[str], columns: int = 4) -> None:
+    """One legend below all panels, in the order of ``labels``."""
+    handles = [Line2D([], [], **look(label)._asdict(), label=label) for label in labels]
+    fig.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.5, handlelength=2.6)
+
+
+def save(fig: Figure, stem: Path) -> list[Path]:
+    """Write ``<stem>.pdf`` and ``<stem>.png``; the same data give the same bytes (no dates, no versions).
+
+    Raises ConfigError if the folder cannot be written.
+    """
+    written = []
+    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+        path = Path(stem).with_name(Path(stem).name + suffix)
+        try:
+            replace_file(path, lambda temporary, metadata=metadata: fig.savefig(temporary, metadata=metadata))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written ({error.strerror}): choose another with --out") from None
+        written.append(path)
+    return written

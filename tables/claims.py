@@ -1,0 +1,348 @@
+"""CLAIMS.md: each claim of the paper, what was measured about it, and how far that carries. No number by hand.
+
+The claims C1 to C8 and their sources are those of abstracts, an author's CV and public summaries; the paper's own
+tables could not be read. "Holds" and "does not hold" come from preset paper alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aldsgd.errors import ConfigError
+from aldsgd.graphs import parse_set
+from aldsgd.records import read_experiment
+from aldsgd.statistics import MIN_PAIRS, Interval, paired_by_seed, verdict
+from tables.base import available, final_values, gap, plus_minus, setting
+from tables.experiments import RELEASED, area, cell_label, target_of
+from tables.links import first_reached
+
+ONE, THREE, ON_MATCHA = "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "AL-DSGD on MATCHA"
+
+
+class Runs:
+    """The complete runs of one experiment, for claims: ``values`` by (label, seed), or nothing measured."""
+
+    def __init__(self, root: Path, name: str):
+        self.root, self.name, self.preset = root, name, None
+        try:
+            self.entries, self.listed = available(root, name)
+            self.preset = read_experiment(root, name)["preset"]
+        except ConfigError:
+            self.entries, self.listed, self.values = [], 0, None
+            return
+        self.values = final_values(self.entries)
+        self.values["area"] = [area(run) for _, _, run in self.entries]
+
+    def gap(self, ours: str, theirs: str, column: str) -> Interval | None:
+        """Paired difference of two labels, None where one was not measured."""
+        return None if self.values is None else gap(self.values, ours, theirs, column)
+
+    def by_seed(self, label: str, column: str) -> dict[int, float]:
+        """seed -> value of one label, empty where it was not measured."""
+        if self.values is None or label not in self.values.index.get_level_values("label"):
+            return {}
+        return self.values.loc[label, column].to_dict()
+
+    def on(self) -> str:
+        """On what it was measured, in words."""
+        if self.values is None:
+            return "nothing yet"
+        share = "" if len(self.entries) == self.listed else f" {len(self.entries)} of {self.listed} runs are complete."
+        return setting(self.root, self.name, self.entries) + share
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measured quantity: its difference to D-PSGD (or the core named) and to the released schedule.
+
+    ``unit`` follows the numbers; ``shown`` replaces intervals where counting, not sampling, gives the answer.
+    """
+
+    what: str
+    real: Interval | None
+    released: Interval | None
+    higher_is_better: bool = True
+    unit: str = "points"
+    claimed: tuple[float, float] | None = None
+    shown: str = ""
+    counted: bool | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, where it was found, the experiment that tests it, and how to measure it."""
+
+    name: str
+    text: str
+    source: str
+    experiment: str | None
+    measure: Callable[[Mapping[str, Runs]], list[Measure]]
+    how: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """Names of the experiments that it needs."""
+        return (self.experiment, *self.also) if self.experiment else ()
+
+
+def final(column: str, claimed: tuple[float, float]) -> Callable[[Mapping[str, Runs]], list[Measure]]:
+    """AL-DSGD less D-PSGD at the last epoch, on CIFAR-10 and CIFAR-100."""
+
+    def measure(runs: Mapping[str, Runs]) -> list[Measure]:
+        source = runs["final_accuracy"]
+        return [
+            Measure(
+                f"{ours}, {dataset}",
+                source.gap(f"{ours}, {dataset}", f"D-PSGD, {dataset}", column),
+                source.gap(f"{ours}, {dataset}", f"{RELEASED}, {dataset}", column),
+                claimed=claimed if dataset == "CIFAR-10" else None,
+            )
+            for dataset in ("CIFAR-10", "CIFAR-100")
+            for ours in (THREE, ONE)
+        ]
+
+    return measure
+
+
+def sparse_gain(runs: Mapping[str, Runs]) -> list[Measure]:
+    """Gain of the worst worker on sparse graphs less that at 100 %, paired by seed."""
+    sparsity, audit = runs["sparsity"], runs["baseline_audit"]
+
+    def gain(source: Runs, ours: str, theirs: str) -> dict[int, float]:
+        a, b = source.by_seed(ours, "worst"), source.by_seed(theirs, "worst")
+        return {seed: a[seed] - b[seed] for seed in set(a) & set(b)}
+
+    def at(level: str) -> dict[int, float]:
+        return gain(sparsity, cell_label(ONE, 3, level), cell_label("D-PSGD", 1, level))
+
+    levels = [at(level) for level in ("84.6", "69.2", "53.8", "38.5")]
+    common = set.intersection(*map(set, levels))
+    sparse = {seed: float(np.mean([level[seed] for level in levels])) for seed in common}
+
+    def released(level: str) -> dict[int, float]:
+        rest = f"{level} %, different start"
+        return gain(audit, f"{ONE}, {rest}, 2 graphs", f"{RELEASED}, {rest}, 1 graph")
+
+    return [
+        Measure(
+            "mean gain at 84.6 to 38.5 %, less the gain at 100 % (three graphs)",
+            paired_by_seed(sparse, at("100")),
+            None,
+        ),
+        Measure(
+            "gain at 53.8 %, less the gain at 100 % (three graphs; two against the released schedule)",
+            paired_by_seed(at("53.8"), at("100")),
+            paired_by_seed(released("53.8"), released("100")),
+        ),
+    ]
+
+
+def neighbours(runs: Mapping[str, Runs]) -> list[Measure]:
+    """Different neighbours of a worker over three graphs, and the bytes that they cost."""
+    source, measures = runs["sparsity"], []
+    for level in ("100", "84.6", "69.2", "53.8", "38.5"):
+        one, three = (source.by_seed(cell_label(ONE, k, level), "megabytes") for k in (1, 3))
+        seeds = sorted(set(one) & set(three))
+        if not seeds:
+            measures.append(Measure(f"{level} %", None, None, unit="%"))
+            continue
+        met = [len(pairs(f"paper:{level}", graphs)) / 4 for graphs in (1, 3)]  # 2 ends of an edge, 8 workers
+        more = 100 * float(np.mean([three[seed] / one[seed] - 1 for seed in seeds]))
+        measures.append(
+            Measure(
+                f"{level} %", None, None, unit="%",
+                shown=f"{met[0]:.2f} to {met[1]:.2f} neighbours a worker, bytes {more:+z.2f} % ({len(seeds)} seeds)",
+                counted=met[1] > met[0] and more < 0.5,
+            )
+        )  # fmt: skip
+    return measures
+
+
+def pairs(graph: str, graphs: int) -> set:
+    """Pairs of workers that exchange at some time."""
+    return {edge for one in parse_set(graph, graphs) for edge in one.edges}
+
+
+def bytes_to_target(runs: Mapping[str, Runs]) -> list[Measure]:
+    """Bytes to the target of ``communication``, relative to D-PSGD's; less is better."""
+    source = runs["communication"]
+    spent: dict[str, dict[int, float]] = {}
+    for label, seed, run in source.entries:
+        target = target_of(label, source.entries)
+        if np.isnan(target):  # D-PSGD, which sets it, has not been run
+            continue
+        at = first_reached(run, target)
+        spent.setdefault(label, {})[seed] = np.nan if at is None else float(run.network["logical_bytes"].iloc[at])
+
+    def saving(ours: str, theirs: str) -> Interval | None:
+        a, b = spent.get(ours, {}), spent.get(theirs, {})
+        seeds = sorted(set(a) & set(b))
+        if not seeds or not np.isfinite([value for s in seeds for value in (a[s], b[s])]).all():
+            return None
+        return paired_by_seed({s: a[s] / b[s] for s in seeds}, dict.fromkeys(seeds, 1.0))
+
+    def unreached(label: str) -> str:
+        missed = int(np.isnan(list(spent.get(label, {}).values())).sum())
+        return f"target not reached by {missed} of {len(spent[label])} seeds" if missed else ""
+
+    return [
+        Measure(ours, saving(ours, theirs), saving(ours, RELEASED), False, "% of the bytes", shown=unreached(ours))
+        for ours, theirs in (
+            (THREE, "D-PSGD"),
+            (ONE, "D-PSGD"),
+            (ON_MATCHA, "D-PSGD"),
+            ("AL-DSGD, printed order", "D-PSGD"),
+        )
+    ]
+
+
+def sooner(runs: Mapping[str, Runs]) -> list[Measure]:
+    """Mean worker's accuracy averaged over the tested epochs."""
+    source = runs["convergence"]
+    return [
+        Measure(f"{ours}, less {theirs}", source.gap(ours, theirs, "area"), source.gap(ours, RELEASED, "area"))
+        for ours, theirs in (
+            (THREE, "D-PSGD"),
+            (THREE, "MATCHA"),
+            (ONE, "D-PSGD"),
+            (ONE, "MATCHA"),
+            (ON_MATCHA, "MATCHA"),
+        )
+    ]
+
+
+def on_both(runs: Mapping[str, Runs]) -> list[Measure]:
+    """Each core with leaders less without."""
+    source = runs["convergence"]
+    return [
+        Measure(
+            f"{ours}, less {theirs}, {column} worker",
+            source.gap(ours, theirs, column),
+            source.gap(ours, RELEASED, column),
+        )
+        for column in ("worst", "mean")
+        for ours, theirs in ((ONE, "D-PSGD"), (ON_MATCHA, "MATCHA"))
+    ]
+
+
+CLAIMS = (
+    Claim("C1", "The averaged model gains 2.1 points of test accuracy over the baseline, ResNet-50 on CIFAR-10.",
+          "author's CV; a public summary says 2.1 to 5.5 %", "final_accuracy", final("averaged", (2.1, 2.1)),
+          "test accuracy of the averaged model at the last epoch, AL-DSGD less D-PSGD"),
+    Claim("C2", "The worst worker gains 5.5 to 5.8 points.", "author's CV: 5.8; a public summary: 5.5",
+          "final_accuracy", final("worst", (5.5, 5.8)),
+          "test accuracy of the worst worker at the last epoch, AL-DSGD less D-PSGD"),
+    Claim("C3", "The gain is largest in sparse topologies and small in dense ones.", "public summary", "sparsity",
+          sparse_gain, "the worst worker's gain over D-PSGD on one graph, on sparse graphs less on the 100 % graph",
+          ("baseline_audit",)),
+    Claim("C4", "The convergence rate is sublinear and matches the best known for decentralized SGD.",
+          "abstract, public summary", None, lambda runs: [],
+          "nothing: a rate is a statement about all numbers of steps, which no run of finite length shows"),
+    Claim("C5", "Dynamic graphs reach more neighbours without more communication.", "abstract", "sparsity", neighbours,
+          "different neighbours of a worker with one graph and with three, and the bytes sent; counted, not sampled"),
+    Claim("C6", "AL-DSGD reduces communication overhead. (The paper did not measure it.)", "abstract, public summary",
+          "communication", bytes_to_target,
+          "logical bytes until the mean worker first reaches the target, relative to D-PSGD's (-10: a tenth less)"),
+    Claim("C7", "AL-DSGD converges faster than D-PSGD and MATCHA per epoch.", "abstract", "convergence", sooner,
+          "the mean worker's accuracy averaged over the tested epochs, higher when a method learns sooner"),
+    Claim("C8", "AL-DSGD works on top of both D-PSGD and MATCHA.", "abstract", "convergence", on_both,
+          "accuracy at the last epoch, with leaders less without, on each core"),
+)  # fmt: skip
+
+
+def judge(measure: Measure, interval: Interval | None, preset: str | None) -> str:
+    """What one comparison says about its claim; "holds" and "does not hold" from preset paper alone."""
+    if preset is None or (interval is None and measure.counted is None):
+        return "not measured"
+    if preset not in ("cpu", "paper"):
+        return f"{preset}: no conclusion"
+    if measure.counted is not None:
+        word = "yes" if measure.counted else "no"
+    elif interval.n < MIN_PAIRS:
+        return f"open: {interval.n} of {MIN_PAIRS} seeds"
+    else:
+        word = verdict(interval, measure.higher_is_better) or "no difference shown"
+    if preset == "paper":
+        return "holds" if word in ("better", "yes") else "does not hold"
+    return f"at cpu scale: {word}"
+
+
+def only_released(measure: Measure, preset: str | None) -> str:
+    """Whether the claim is borne out against the released schedule and not against D-PSGD."""
+    words = [judge(measure, interval, preset) for interval in (measure.real, measure.released)]
+    if measure.counted is not None or any(word.endswith(("not measured", "no conclusion")) for word in words):
+        return "-"
+    if any(word.startswith("open") for word in words):
+        return "open"
+    real, released = (word in ("holds", "at cpu scale: better") for word in words)
+    return "yes" if released and not real else ("no" if real else "no, against neither")
+
+
+def text_of(measure: Measure, interval: Interval | None) -> str:
+    return "-" if interval is None else f"{plus_minus(interval, '+')} {measure.unit} (n = {interval.n})"
+
+
+def covers(measure: Measure) -> str:
+    """Whether the interval against D-PSGD reaches the claimed points; with too few seeds it would reach anything."""
+    if measure.claimed is None or measure.real is None or measure.real.n < MIN_PAIRS:
+        return "-"
+    low, high = (100 * end for end in (measure.real.low, measure.real.high))
+    return "yes" if low <= measure.claimed[1] and high >= measure.claimed[0] else "no"
+
+
+def section(claim: Claim, runs: Mapping[str, Runs]) -> tuple[list[str], list[str]]:
+    """(cells of the overview, lines of the section) of one claim."""
+    source = runs[claim.experiment] if claim.experiment else None
+    preset = source.preset if source else None
+    measures = claim.measure(runs)
+    first = next((m for m in measures if m.real is not None or m.shown), measures[0] if measures else None)
+    verdicts = ("not measured", "-")
+    if first is not None and preset is not None:
+        verdicts = (f"{judge(first, first.real, preset)} ({first.what})", only_released(first, preset))
+    overview = [claim.name, claim.text, *verdicts]
+    lines = [f"## {claim.name}: {claim.text}", "", f"- Source: {claim.source}.", f"- Measured: {claim.how}."]
+    if source is None:
+        return overview, [*lines, "- Verdict: not measured."]
+    commands = (f"`python -m experiments.{name} --preset {preset or 'cpu'} --data DIR`" for name in claim.experiments)
+    lines += [
+        f"- On: {source.on()}",
+        f"- Command: {', '.join(commands)}; then `python paper_tables.py --claims`.",
+        "",
+    ]
+    head = ["measured", "against D-PSGD", "covers the claim", "verdict", "against the released schedule", "only there"]
+    if claim.name in ("C7", "C8"):
+        head[1] = "against the one named"
+    table = [head, ["---"] * len(head)]
+    for m in measures:
+        table.append([m.what, m.shown or text_of(m, m.real), covers(m), judge(m, m.real, preset),
+                      text_of(m, m.released), only_released(m, preset)])  # fmt: skip
+    return overview, lines + ["| " + " | ".join(row) + " |" for row in table]
+
+
+def render(root: Path | str = "results") -> str:
+    """CLAIMS.md as text, from the store alone. Claims without complete runs are called not measured."""
+    root = Path(root)
+    names = {name for claim in CLAIMS for name in claim.experiments}
+    runs = {name: Runs(root, name) for name in sorted(names)}
+    sections = [section(claim, runs) for claim in CLAIMS]
+    overview = pd.DataFrame([cells for cells, _ in sections])
+    lines = [
+        "# What became of the paper's claims",
+        "",
+        "Written by `python paper_tables.py --claims` from the runs in `results/`; every number comes from a CSV. "
+        "Differences are paired by seed, with 95 % Student-t intervals over seeds; the words better and worse need "
+        f"{MIN_PAIRS} seeds and an interval that excludes zero. Holds and does not hold need the paper's own setting; "
+        "what was measured on less says at which scale. Released schedule: what the authors' code runs as D-PSGD, "
+        "two matchings in turn. Only there: borne out against that schedule, and not against D-PSGD.",
+        "",
+        "| | claim | verdict against D-PSGD | only against the released schedule |",
+        "|---|---|---|---|",
+        *("| " + " | ".join(row) + " |" for row in overview.to_numpy().tolist()),
+    ]
+    for _, body in sections:
+        lines += ["", *body]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,41 @@
+"""The modelled time of a recorded run on another link; nothing is trained again for it."""
+
+import pandas as pd
+
+from aldsgd.records import Run
+
+#: Gigabits per second, and seconds per message.
+BANDWIDTHS = (1, 10, 100)
+LATENCIES = (5e-6, 50e-6, 500e-6)
+_BYTES = {"float64": 8}
+
+
+def message_bytes(run: Run) -> float:
+    """Bytes of one message of a run: a model, with a loss where leaders act; 1/n of a model for ring all-reduce."""
+    config = run.config
+    model = run.meta["extra"]["parameters"] * _BYTES.get(config["precision"], 4)
+    if config["method"] == "allreduce":
+        return model / config["workers"]
+    return model + (4 if config["method"] == "aldsgd" else 0)
+
+
+def messages(run: Run) -> pd.Series:
+    """Messages that had to follow one another by each tested epoch, from the recorded modelled time.
+
+    Exact while every message of a run has the same size, which holds when leaders act at every step.
+    """
+    config = run.config
+    one = config["latency"] + message_bytes(run) / config["bandwidth"]
+    return run.network["modelled_communication_s"] / one
+
+
+def modelled_seconds(run: Run, gigabits: float, latency: float) -> pd.Series:
+    """Modelled seconds, computation and communication, by each tested epoch on a link of this speed."""
+    one = latency + message_bytes(run) / (gigabits * 1e9 / 8)
+    return run.network["modelled_compute_s"] + messages(run) * one
+
+
+def first_reached(run: Run, target: float) -> int | None:
+    """Row of ``run.network`` at which the mean worker first reaches ``target`` at a test; None if never."""
+    reached = run.network["mean_accuracy"] >= target
+    return int(reached.idxmax()) if reached.any() else None

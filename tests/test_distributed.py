@@ -1,0 +1,257 @@
+"""The same runs on 1, 2, 4 and 8 processes, graphs on which others deadlock, and processes that are lost."""
+
+import json
+import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from aldsgd import models, world
+from aldsgd.data import load
+from aldsgd.distributed import ProcessNetwork, SharedNeighbourhood
+from aldsgd.errors import ConfigError
+from aldsgd.graphs import paper_graph
+from aldsgd.network import LocalNetwork
+from aldsgd.training import Trainer
+from aldsgd.world import World, join, meet, own_device
+from baselines.matcha import MATCHA
+from tests.processes import CONFIGURATIONS, METHODS, graph_algorithm, launch, trained, walk
+
+STEPS, EDGES, PARAMETERS = 50, 7, 650  # 53.8 % graph A; the logistic model on digits, 64 x 10 + 10
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Every configuration in this one process."""
+    return {name: trained(config, World()) for name, config in CONFIGURATIONS.items()}
+
+
+@pytest.fixture(scope="module", params=[2, 4, 8])
+def spread(request, tmp_path_factory):
+    """(R, every configuration on R processes)."""
+    folder = tmp_path_factory.mktemp(f"processes{request.param}")
+    done = launch("equality", request.param, folder, limit=300)
+    assert json.loads((folder / "codes.json").read_text()) == [0] * request.param, done.stderr
+    return request.param, {name: dict(np.load(folder / f"{name}.npz")) for name in CONFIGURATIONS}
+
+
+def test_any_number_of_processes_gives_the_same_run(alone, spread):
+    _, found = spread
+    for name, expected in alone.items():
+        exact = CONFIGURATIONS[name].precision == "float64"
+        tolerance = 1e-10 if exact else 1e-4
+        np.testing.assert_allclose(
+            found[name]["parameters"], expected["parameters"], rtol=0, atol=tolerance, err_msg=name
+        )
+        np.testing.assert_array_equal(found[name]["logical_bytes"], expected["logical_bytes"], err_msg=name)
+        assert ("leaders" in expected) == (CONFIGURATIONS[name].method == "aldsgd"), name
+        if "leaders" in expected:
+            np.testing.assert_array_equal(found[name]["leaders"], expected["leaders"], err_msg=name)
+        if exact:
+            for column in set(expected) - {"parameters", "leaders", "wire_bytes"}:
+                np.testing.assert_allclose(
+                    found[name][column], expected[column], rtol=1e-9, atol=1e-12, err_msg=f"{name} {column}"
+                )
+
+
+def test_leaders_were_compared_at_every_step(alone):
+    # (worker, call, best and largest): every second step with period 2, twice a step in the printed order.
+    shapes = {name: alone[name]["leaders"].shape for name in METHODS if "leaders" in alone[name]}
+    assert shapes == {
+        "released_dpsgd": (8, 50, 2),
+        "released_matcha": (8, 50, 2),
+        "printed_dpsgd": (8, 100, 2),
+        "printed_matcha": (8, 100, 2),
+        "rotating": (8, 25, 2),
+    }
+    assert len(np.unique(alone["released_dpsgd"]["leaders"][:, :, 0])) > 2
+
+
+def test_wire_bytes_are_those_counted_by_hand(spread):
+    size, found = spread
+    wire = {name: int(found[name]["wire_bytes"]) for name in METHODS}
+    # Edges 04 23 36 10 37 56 12: between processes of 4 workers 04 36 37, of 2 workers 04 36 37 56 12.
+    crossing = {2: 3, 4: 5, 8: EDGES}[size]
+    row, loss = PARAMETERS * 8, 8
+    assert wire["dpsgd"] == STEPS * 2 * crossing * row
+    assert wire["dpsgd_cwa"] == wire["dpsgd"]
+    assert wire["allreduce"] == STEPS * 2 * (size - 1) * row
+    if size == 8:
+        assert wire["released_dpsgd"] == STEPS * 2 * EDGES * (row + loss) == 3_645_600
+        assert wire["printed_dpsgd"] == STEPS * 2 * EDGES * (2 * row + loss)
+        active = sum(len(m) for t in range(STEPS) for m in MATCHA(paper_graph(53.8), 0.5, seed=0).matchings(t))
+        assert wire["matcha"] == 2 * active * row
+
+
+def test_nothing_is_sent_inside_one_process(alone):
+    assert {int(found["wire_bytes"]) for found in alone.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    "name, size",
+    [("ring", 8), ("line", 8), ("star", 8), ("complete", 8), ("disconnected", 8), ("sometimes_none", 8)]
+    + [("random", 8), ("random", 4)],
+)
+def test_graphs_that_deadlock_others(name, size, tmp_path):
+    done = launch(f"graph:{name}", size, tmp_path, limit=60)
+    assert json.loads((tmp_path / "codes.json").read_text()) == [0] * size, done.stderr
+    found = np.load(tmp_path / "models.npz")["models"]
+    np.testing.assert_allclose(found, walk(name, LocalNetwork(8)), rtol=0, atol=1e-10)
+
+
+def test_the_random_schedule_is_as_wild_as_it_should_be():
+    counts = [len(hop) for t in range(500) for hop in (graph_algorithm("random").matchings(t) or [()])]
+    assert min(counts) == 0 and max(counts) == 4
+
+
+@pytest.mark.parametrize(
+    "how, method", [("kill", "dpsgd"), ("stop", "dpsgd"), ("kill", "allreduce"), ("stop", "allreduce")]
+)
+def test_a_lost_process_ends_the_job_on_all_ranks(how, method, tmp_path):
+    started = time.monotonic()
+    done = launch(f"lost:{how}:{method}", 4, tmp_path, limit=60)
+    assert time.monotonic() - started < 30
+    assert json.loads((tmp_path / "codes.json").read_text()) == [1, 1, -9, 1]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3, done.stderr
+    for line in lines:
+        assert re.match(r"error: at step \d+ rank [013] waited for rank \d, (which did not|whose connection)", line), (
+            line
+        )
+    # The ring's neighbours of rank 2 wait for it; rank 0 waits for one of them. In a collective all wait for rank 2.
+    direct = [line for line in lines if "at step 5" in line and "waited for rank 2" in line]
+    assert len(direct) == (3 if method == "allreduce" else 2), done.stderr
+    assert all(("did not answer within 4 s" if how == "stop" else "connection was lost") in line for line in direct)
+
+
+@pytest.mark.parametrize(
+    "job, size, line",
+    [
+        ("wrong:before", 4, "error: this cannot be done; do that (on rank 1)"),
+        ("wrong:amid", 4, "error: this cannot be done; do that"),
+        ("uneven", 3, "error: 8 workers cannot be spread evenly over 3 processes; start one of 1, 2, 4, 8"),
+    ],
+)
+def test_a_mistake_on_any_rank_ends_all_with_one_line(job, size, line, tmp_path):
+    done = launch(job, size, tmp_path)
+    assert json.loads((tmp_path / "codes.json").read_text()) == [2] * size
+    assert done.stderr.splitlines() == [line]
+
+
+def test_more_processes_than_gpus_are_told_to_host_several_workers(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setitem(os.environ, "LOCAL_WORLD_SIZE", "8")
+    monkeypatch.setitem(os.environ, "LOCAL_RANK", "1")
+    with pytest.raises(ConfigError, match="8 processes on a machine with 2 GPUs.*nproc_per_node 2.*several workers"):
+        own_device("cuda")
+    with pytest.raises(ConfigError, match="--device cuda:1 would be shared by 8 processes"):
+        own_device("cuda:1")
+    assert own_device("cpu") == "cpu"
+    monkeypatch.setitem(os.environ, "LOCAL_WORLD_SIZE", "2")
+    assert own_device("cuda") == "cuda:1"
+
+
+def test_without_a_launcher_the_world_is_one_process(monkeypatch):
+    monkeypatch.delitem(os.environ, "WORLD_SIZE", raising=False)
+    alone = join()
+    assert (alone.rank, alone.size) == (0, 1)
+    assert alone.together(lambda: 3) == 3 and alone.first(lambda: "text") == "text"
+    with pytest.raises(ConfigError, match="--timeout 0"):
+        join(timeout=0)
+
+
+def test_exchanges_hold_only_edges_that_leave_the_process():
+    matchings = paper_graph(100).matchings
+    hood = SharedNeighbourhood(8, matchings, range(4, 6), "cpu")
+    # Workers 4, 5; edges of [15,67,04,23] [17,36] [10,37,56] [12,70] [31] that reach others: 15 04 and 56.
+    found = [[(link.peer, link.row, int(hood.col[link.entry])) for link in links] for links in hood.exchanges]
+    assert found == [[(0, 1, 1), (0, 0, 0)], [(3, 1, 6)]]
+    assert hood.give == [(0, 0), (0, 1), (3, 1)] and hood.take == [(0, 0), (0, 1), (3, 6)]
+    assert hood.inside.row.tolist() == [0, 1] and hood.inside.col.tolist() == [0, 1]
+
+
+def test_a_row_is_sent_as_it_was_before_the_exchange(monkeypatch):
+    """Rank 0 of 4, the other ranks played by the test: whatever is sent are the models before mixing."""
+    monkeypatch.setattr(World, "_beat", lambda self: None)
+    start, sent = torch.randn(8, 5, dtype=torch.float64), []
+
+    class Played(ProcessNetwork):
+        def _send(self, links, source, slots):
+            for link, slot in zip(links, slots, strict=True):
+                sent.append((source[link.row], start[link.row]))
+                slot.copy_(start[hood.col[link.entry]])
+            return []
+
+        def _wait(self, flight):
+            assert all(torch.equal(row, original) for row, original in sent)
+
+    network, local = Played(8, World(rank=0, size=4, store=object())), LocalNetwork(8)
+    algorithm = graph_algorithm("complete").core
+    hood, models = network.neighbourhood(algorithm.matchings(0)), start[:2].clone()
+    network.mix(models, algorithm.after(0, hood), hood)
+    assert len(sent) == 12  # two workers, six others each
+    whole, everyone = start.clone(), local.neighbourhood(algorithm.matchings(0))
+    local.mix(whole, algorithm.after(0, everyone), everyone)
+    torch.testing.assert_close(models, whole[:2], rtol=0, atol=1e-13)
+
+
+def test_a_store_full_of_an_earlier_launch_misleads_nobody():
+    """torchrun keeps one store over all its restarts; ranks of one launch must not read what another one said."""
+    store, names = dist.HashStore(), []
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            found = [pool.submit(meet, store, rank, 3, 20.0) for rank in range(3)]
+            mine, *others = (future.result() for future in found)
+        mine.set("key", f"launch {len(names)}")
+        names += {other.get("key").decode() for other in others}
+    assert names == ["launch 0", "launch 1", "launch 2"]
+    with pytest.raises(RuntimeError, match="ranks 1, 2 did not come within 0.1 s"):
+        meet(store, 0, 3, 0.1)
+
+
+def test_a_quiet_rank_is_told_from_one_that_has_noticed(monkeypatch):
+    """Rank 1 beats, rank 2 has said that it noticed the failure, rank 3 does neither."""
+    monkeypatch.setattr(World, "_beat", lambda self: None)
+    monkeypatch.setattr(world, "LISTEN", 0)
+
+    class Store(dict):
+        beats = 0
+
+        def set(self, key, value):
+            self[key] = value
+
+        def check(self, keys):
+            return all(key in self for key in keys)
+
+        def get(self, key):
+            Store.beats += key == "beat/1"
+            return Store.beats if key == "beat/1" else self[key]
+
+    store = Store({"beat/0": 1, "beat/1": 1, "beat/2": 1, "noticed/2": 1})
+    assert World(rank=0, size=4, store=store).silent() == "rank 3"
+
+
+def test_combine_while_adapt_is_under_way_during_the_gradient():
+    calls = []
+
+    class Watched(LocalNetwork):
+        def post(self, models, hood):
+            calls.append("post")
+
+        def mix(self, models, rows, hood):
+            calls.append("mix" if rows is not None else "identity")
+            super().mix(models, rows, hood)
+
+    data, config = load("digits").subset(256, 100), METHODS["dpsgd_cwa"]
+    build = partial(models.build, "logistic", data.classes, data.shape)
+    trainer = Trainer(config.algorithm(2), build, data, config.settings(), hosting=Watched(8))
+    compute = trainer.workers.compute_gradients
+    trainer.workers.compute_gradients = lambda *arguments: calls.append("gradient") or compute(*arguments)
+    trainer.train_epoch(0)
+    assert calls == ["post", "gradient", "mix", "identity"] * trainer.steps

@@ -1,0 +1,340 @@
+"""Every experiment's smoke preset trains, tabulates and draws; presets are what their claim headers say."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import paper_tables
+from aldsgd.data import load, split
+from aldsgd.differences import label_noise, scaled
+from aldsgd.errors import ConfigError
+from aldsgd.graphs import parse
+from aldsgd.neighbourhood import Neighbourhood
+from aldsgd.records import RunStore, key, load_experiment, write_experiment
+from experiments import all as runner
+from experiments.common import parser, prepare, train_into
+from experiments.configuration import RunConfig
+from experiments.heterogeneous import spread_rates
+from experiments.scales import CPU_CIFAR10, METHODS
+from figures import all as figures
+from tables.base import METHODS as LABELS
+from tables.base import split_label
+from tables.experiments import islands
+from tables.links import modelled_seconds
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def options(root: Path, **changes) -> Namespace:
+    """What the command line gives a script, with defaults for all but ``changes``."""
+    defaults = vars(parser("", (0,)).parse_args([]))
+    own = {"preset": "smoke", "seeds": None, "results": str(root), "threads": 1, "quiet": True, "jobs": 1}
+    return Namespace(**{**defaults, "checkpoint_every": 0, **own, **changes})
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """Every run of every smoke preset with seed 0, trained in this process, and its lists."""
+    root = tmp_path_factory.mktemp("smoke")
+    settings = options(root, seeds=[0])
+    entries = runner.plan(runner.EXPERIMENTS, settings)
+    store = RunStore(root)
+    for task in runner.missing(entries, store):
+        train_into(store, task.config, settings)
+    for name, runs in entries.items():
+        write_experiment(root, name, "smoke", [(label, seed, config.record()) for label, seed, config in runs])
+    return root
+
+
+def test_every_experiment_has_a_table_and_a_figure(smoke, tmp_path):
+    written = {path.name for path in figures.draw(smoke, tmp_path)}
+    for name in runner.EXPERIMENTS:
+        table = paper_tables.TABLES[name](smoke)
+        labels = {label for label, _, _ in load_experiment(smoke, name)}
+        assert "preset smoke" in table.caption and "no conclusion" in table.caption
+        if name not in ("sparsity", "sensitivity"):
+            assert table.rows.iloc[:, 0].tolist() == list(
+                dict.fromkeys(t for t in table.rows.iloc[:, 0] if t in labels)
+            )
+            assert len(table.rows) == len(labels)
+        if name != "tuning":
+            assert {f"{name}.pdf", f"{name}.png"} <= written
+
+
+def test_figures_and_tables_come_back_byte_for_byte(smoke, tmp_path):
+    for folder in ("first", "second"):
+        for name in ("convergence", "sensitivity", "baseline_audit"):
+            importlib.import_module(f"figures.{name}").draw(smoke, tmp_path / folder)
+        (tmp_path / folder / "tables.md").write_text(paper_tables.render("all", smoke), encoding="utf-8")
+    assert len(list((tmp_path / "first").iterdir())) == 7
+    for path in sorted((tmp_path / "first").iterdir()):
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+
+
+def test_tables_and_figures_of_some_of_the_runs_say_so(smoke, tmp_path):
+    for name in ("convergence", "sparsity", "sensitivity", "communication", "baseline_audit", "degree_effect"):
+        entries = load_experiment(smoke, name)
+        root = tmp_path / name
+        (root / "runs").mkdir(parents=True)
+        for _, _, run in entries[2:4]:
+            for path in (run.csv, run.csv.with_suffix(".json")):
+                (root / "runs" / path.name).write_bytes(path.read_bytes())
+        write_experiment(root, name, "smoke", [(label, seed, run.config) for label, seed, run in entries])
+        assert (
+            f"2 of {len(entries)} runs are complete; the rest is not measured"
+            in paper_tables.TABLES[name](root).caption
+        )
+        assert importlib.import_module(f"figures.{name}").draw(root, tmp_path)
+
+
+def test_tables_and_figures_never_import_torch():
+    code = "import sys, paper_tables, figures.all, importlib\n" + "".join(
+        f"importlib.import_module('figures.{name}')\n" for name in figures.FIGURES
+    )
+    subprocess.run([sys.executable, "-c", f"{code}assert 'torch' not in sys.modules"], cwd=ROOT, check=True)
+
+
+def test_one_script_as_a_command(tmp_path):
+    command = [sys.executable, "-m", "experiments.degree_effect", "--preset", "smoke", "--seeds", "0", "--threads", "1"]
+    done = subprocess.run(
+        [*command, "--results", str(tmp_path)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "points per neighbour" in done.stdout and "8 runs, 0 already complete" in done.stdout
+    listing = json.loads((tmp_path / "experiments" / "degree_effect.json").read_text())
+    assert listing["preset"] == "smoke" and len(listing["runs"]) == 8
+
+
+def test_the_runner_survives_ctrl_c_and_a_lost_process_and_never_recomputes(tmp_path):
+    # 96 runs, so that some are left when the signal comes, however fast the machine.
+    command = [sys.executable, "-m", "experiments.all", "--preset", "smoke", "--only", "ablation", "degree_effect",
+               "--seeds", "0", "1", "2", "3", "4", "5", "--jobs", "2", "--results", str(tmp_path)]  # fmt: skip
+
+    def heed():
+        # A suite that was started in the background hands down that Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def start():
+        return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, start_new_session=True, preexec_fn=heed)  # fmt: skip
+
+    first = start()
+    while "[1/" not in (line := first.stdout.readline()):
+        assert line, first.communicate()
+    os.killpg(first.pid, signal.SIGINT)
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode == 130 and "complete runs are kept" in errors
+    store = RunStore(tmp_path)
+    kept = {run.csv: run.csv.stat().st_mtime_ns for run in store.runs()}
+    assert 1 <= len(kept) < 96
+    assert (tmp_path / "experiments" / "ablation.json").exists()
+    second = start()
+    out, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    assert f"{96 - len(kept)} runs to train" in out and "0 left, about 0 s" in out
+    assert len(store.runs()) == 96
+    assert all(path.stat().st_mtime_ns == modified for path, modified in kept.items())
+
+
+def test_a_worker_process_that_dies_costs_one_run(tmp_path):
+    settings = options(tmp_path)
+    short = RunConfig(train_images=128, test_images=32, epochs=1, lr=0.1)
+    tasks = [runner.Task(str(i), replace(short, seed=i, epochs=100000 if i == 1 else 1)) for i in range(4)]
+    pool = runner.Pool(1, settings)
+
+    def kill_once_it_trains():
+        while not list(tmp_path.glob(f"runs/*-{key(tasks[1].config.record())}.csv.part")):
+            time.sleep(0.05)
+        pool.workers[0][1].kill()
+
+    killer = threading.Thread(target=kill_once_it_trains, daemon=True)
+    killer.start()
+    try:
+        results = []
+        for task, _, error in pool.run(tasks):
+            results.append((task.name, error))
+            if task.name == "2":  # lost between two runs: none of them is
+                pool.workers[0][1].kill()
+                pool.workers[0][1].join()
+    finally:
+        pool.close(patience=10)
+    assert [name for name, _ in results] == ["0", "1", "2", "3"]
+    assert [error for _, error in results] == [None, "its process ended with exit code -9", None, None]
+    store = RunStore(tmp_path)
+    assert [store.load(task.config.record()) is not None for task in tasks] == [True, False, True, True]
+
+
+def test_a_failing_run_is_reported_and_the_others_go_on(tmp_path, capsys):
+    settings = options(tmp_path)
+    good = RunConfig(train_images=128, test_images=32, epochs=1, lr=0.1)
+    tasks = [runner.Task("bad", replace(good, graph="no such graph")), runner.Task("good", good)]
+    failures = runner.train(tasks, runner.Clock(RunStore(tmp_path)), settings)
+    assert len(failures) == 1 and failures[0].startswith("bad (ConfigError: unknown graph")
+    assert RunStore(tmp_path).load(good.record()) is not None
+
+
+def test_the_estimate_is_the_median_of_runs_of_the_same_kind(smoke):
+    clock = runner.Clock(RunStore(smoke))
+    config = CPU_CIFAR10
+    assert clock(config) == pytest.approx((8 * 8000 + 4 * 2000 * 3) / 3000)
+    for seconds in (10.0, 50.0, 20.0):
+        clock.add(config.record(), seconds)
+    assert clock(replace(config, method="matcha", seed=7)) == 20.0
+    assert [runner.duration(s) for s in (40, 600, 11100)] == ["40 s", "10 min", "3 h 05 min"]
+
+
+def test_experiments_share_runs_and_labels_are_the_methods():
+    assert tuple(METHODS) == LABELS
+    plans = runner.plan(runner.EXPERIMENTS, options(Path("unused"), preset="cpu"))
+    keys = {name: {key(config.record()) for _, _, config in runs} for name, runs in plans.items()}
+    assert keys["degree_effect"] <= keys["sparsity"] and keys["convergence"] <= keys["final_accuracy"]
+    assert len(keys["sparsity"]) == 5 * 3 * 4 * 5
+    assert len(set().union(*keys.values())) < sum(map(len, keys.values())) - 200
+    for name in ("convergence", "final_accuracy", "sparsity", "baseline_audit"):
+        assert {config.dataset for _, _, config in plans[name]} <= {"cifar10", "cifar100"}
+        assert {seed for _, seed, _ in plans[name]} == set(range(5))
+    assert split_label("AL-DSGD on MATCHA, three graphs, lr 0.4") == ("AL-DSGD on MATCHA, three graphs", "lr 0.4")
+    assert split_label("weights only") == ("", "weights only")
+
+
+def test_the_paper_preset_is_the_papers_setting():
+    for name in ("convergence", "sparsity", "ablation", "baseline_audit", "non_iid", "heterogeneous"):
+        for label, config in importlib.import_module(f"experiments.{name}").configurations("paper", 3):
+            assert (config.dataset, config.model, config.epochs) == ("cifar10", "resnet50_narrow", 200), label
+            assert config.lr_drops == ((100, 0.1), (150, 0.1)) and config.batch == 16 and config.weight_decay == 5e-4
+            assert config.train_images is None and config.test_images is None and config.augment and config.seed == 3
+            assert config.lr == 0.4 or name == "heterogeneous"
+
+
+def test_keys_of_runs_recorded_before_the_new_fields_stay():
+    config = RunConfig(train_images=100, method="dpsgd")
+    assert not {"start_scaled", "label_noise", "noisy_workers"} & set(config.record())
+    assert replace(config, label_noise=0.6).record() == replace(config, noisy_workers=3).record() == config.record()
+    noisy = replace(config, label_noise=0.6, noisy_workers=2).record()
+    assert (noisy["label_noise"], noisy["noisy_workers"]) == (0.6, 2)
+
+
+def test_label_noise_is_wrong_where_it_should_be():
+    data = load("digits").subset(400, 50)
+    shards = split(data.train_labels, 8, "iid", 3)
+    noisy = {}
+    for count in (0, 2, 4, 8):
+        changed = label_noise(data, shards, count, 0.6, 3).train_labels != data.train_labels
+        shares = [changed[torch.as_tensor(shard)].sum().item() for shard in shards]
+        assert sorted(shares) == [0] * (8 - count) + [round(0.6 * 50)] * count
+        noisy[count] = {i for i, share in enumerate(shares) if share}
+    assert noisy[2] < noisy[4]
+    config = RunConfig(train_images=400, split="dirichlet", dirichlet_alpha=1.0, label_noise=0.6, noisy_workers=2)
+    with pytest.raises(ConfigError, match="change the dirichlet split"):
+        config.taught(data)
+    with pytest.raises(ConfigError, match="0 to 8"):
+        label_noise(data, shards, 9, 0.6, 3)
+    with pytest.raises(ConfigError, match="share"):
+        label_noise(data, shards, 2, 1.5, 3)
+
+
+def test_a_scaled_start_scales_each_tensor_by_its_own_number():
+    def build():
+        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+
+    torch.manual_seed(5)
+    plain = build()
+    torch.manual_seed(5)
+    other = scaled(build)()
+    factors = []
+    for p, q in zip(plain.parameters(), other.parameters(), strict=True):
+        ratio = (q / p).detach().flatten()
+        assert torch.allclose(ratio, ratio[:1].expand_as(ratio)) and 0 < ratio[0] < 2
+        factors.append(ratio[0].item())
+    assert len(set(factors)) == 4
+
+
+def test_unequal_shards_grow_in_proportion():
+    labels = np.zeros(3600, dtype=int)
+    shards = split(labels, 8, "unequal", 1)
+    assert [len(shard) for shard in shards] == [100 * i for i in range(1, 9)]
+    assert np.array_equal(np.sort(np.concatenate(shards)), np.arange(3600))
+    with pytest.raises(ConfigError, match="below the minimum of 200"):
+        split(labels, 8, "unequal", 1, None, 200)
+
+
+def test_rates_are_spread_over_two_decades_by_degree():
+    base = replace(CPU_CIFAR10, lr=0.2)
+    degrees = parse(base.graph, 8).degrees
+    up, down = spread_rates(base, True), spread_rates(base, False)
+    assert sorted(up) == sorted(down) and max(up) / min(up) == pytest.approx(100)
+    assert np.prod(up) ** (1 / 8) == pytest.approx(0.2, rel=1e-3)
+    low, high = degrees == degrees.min(), degrees == degrees.max()
+    assert np.array(up)[low].max() < np.array(up)[high].min() and np.array(down)[low].min() > np.array(down)[high].max()
+
+
+def test_one_map_of_coefficients_holds_all_four():
+    """In the released order (c, p) and (b, 0) with b = (1 - p1 - p2) c + p are one method."""
+    graph = parse("paper:69.2", 8)
+    hood = Neighbourhood(8, graph.matchings, range(8), "cpu")
+    hood.loss = torch.rand(8, dtype=torch.float64)[hood.col]
+    full = RunConfig(graph="paper:69.2", c1=0.3, c2=0.1, p1=0.2, p2=0.2)
+    b1, b2 = 0.6 * 0.3 + 0.2, 0.6 * 0.1 + 0.2
+    assert (b1, b2) == pytest.approx((0.38, 0.26))
+    rows = [replace(full, **c).algorithm(10).after(0, hood) for c in ({}, {"c1": b1, "c2": b2, "p1": 0.0, "p2": 0.0})]
+    torch.testing.assert_close(*rows, rtol=0, atol=1e-14)
+
+
+def test_the_audit_marks_the_workers_that_never_exchange():
+    config = {"graph": "paper:53.8", "graphs": 1, "workers": 8, "method": "dpsgd_released", "core": None}
+    assert islands(config) == [[0, 4], [1], [2, 3, 6], [5], [7]]
+    assert islands({**config, "graph": "paper:100"}) == [[0, 4], [1, 2, 3, 5, 6, 7]]
+    assert islands({**config, "graph": "paper:100", "graphs": 2}) == [list(range(8))]
+    assert islands({**config, "method": "aldsgd", "core": "dpsgd_released"})[1] == [1]
+    assert islands({**config, "method": "dpsgd"}) == [list(range(8))]
+
+
+@pytest.mark.parametrize("label", ["D-PSGD", "MATCHA", "all-reduce", "AL-DSGD on MATCHA", "no exchange"])
+def test_a_repriced_link_is_what_training_with_it_would_record(label):
+    settings = options(Path("unused"))
+    base = replace(RunConfig(train_images=128, test_images=32, epochs=2, lr=0.1, graph="paper:100"), **METHODS[label])
+    rows = {}
+    for latency, bandwidth in ((50e-6, 1.25e9), (5e-6, 1.25e8)):
+        trainer = prepare(replace(base, latency=latency, bandwidth=bandwidth), settings)
+        rows[latency] = trainer.run().final
+    run = FakeRun(base, rows[50e-6], trainer.workers.parameters.shape[1])
+    expected = rows[5e-6]["modelled_compute_s"] + rows[5e-6]["modelled_communication_s"]
+    assert modelled_seconds(run, 1, 5e-6).iloc[-1] == pytest.approx(expected, rel=1e-12)
+
+
+class FakeRun:
+    """What ``tables.links`` reads of a run."""
+
+    def __init__(self, config, row, parameters):
+        import pandas as pd
+
+        self.config, self.meta = config.record(), {"extra": {"parameters": parameters}}
+        self.network = pd.DataFrame([row])
+
+
+def test_smoke_presets_are_small(smoke):
+    seconds = [run.meta["extra"]["seconds_total"] for run in RunStore(smoke).runs()]
+    # Two seeds of each on two cores in two minutes; this many times slower is still a machine under load.
+    assert len(seconds) < 300 and np.median(seconds) < 1
+
+
+@pytest.mark.skipif(not (ROOT / "results" / "experiments" / "tuning.json").exists(), reason="tuning has not been run")
+def test_the_learning_rates_are_those_that_tuning_chose():
+    table = paper_tables.TABLES["tuning"](ROOT / "results")
+    if "not measured" in table.caption:
+        pytest.skip("tuning is not complete")
+    chosen = set(table.rows.loc[table.rows["chosen"] == "chosen", "tuning"])
+    assert chosen == {"cifar10, lr 0.2", "cifar100, lr 0.2", "fashionmnist, lr 0.2"}

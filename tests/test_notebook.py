@@ -1,0 +1,55 @@
+"""The notebook's cells run from top to bottom on a store of smoke runs, and it is committed with what they showed."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = json.loads((ROOT / "figures" / "explore.ipynb").read_text(encoding="utf-8"))
+CELLS = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    from aldsgd.records import RunStore, write_experiment
+    from experiments.common import parser, train_into
+    from experiments.convergence import configurations
+
+    root = tmp_path_factory.mktemp("smoke")
+    options = parser("", (0,)).parse_args(["--quiet", "--checkpoint-every", "0"])
+    entries = configurations("smoke", 0)
+    for _, config in entries:
+        train_into(RunStore(root), config, options)
+    write_experiment(root, "convergence", "smoke", [(label, 0, config.record()) for label, config in entries])
+    return root
+
+
+def test_every_cell_runs_on_smoke_results(smoke, monkeypatch, capsys):
+    monkeypatch.setenv("ALDSGD_RESULTS", str(smoke))
+    monkeypatch.chdir(ROOT / "figures")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    drawn, scope = [], {}
+    monkeypatch.setattr(plt, "show", lambda: drawn.append(plt.gcf()))
+    try:
+        for number, cell in enumerate(CELLS):
+            exec(compile("".join(cell["source"]), f"cell {number} of explore.ipynb", "exec"), scope)
+    finally:
+        plt.close("all")
+    assert "10 complete runs" in capsys.readouterr().out
+    assert len(drawn) == 3 and len(scope["table"]) == 10
+    accuracies = scope["draw"].__globals__["by_degree"](scope["run"])
+    assert accuracies["worker"].tolist() == list(range(8)) and set(accuracies["degree"]) == {1, 2, 3}
+
+
+def test_it_is_committed_with_outputs_and_without_paths_of_a_machine():
+    assert all(cell["execution_count"] for cell in CELLS), "run it: jupyter execute figures/explore.ipynb --inplace"
+    kinds = [set(output.get("data", ())) for cell in CELLS for output in cell["outputs"]]
+    assert sum("image/png" in kind for kind in kinds) >= 3
+    text = json.dumps(
+        [output for cell in CELLS for output in cell["outputs"] if "image/png" not in output.get("data", ())]
+    )
+    assert "/home/" not in text and "Traceback" not in text and "Error" not in text

@@ -1,0 +1,84 @@
+"""Every listing of the README is executed, and the method's is compared with the real thing."""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import paper_tables
+from aldsgd.data import Batches, normalise, split, steps_per_epoch
+from aldsgd.datasets import load
+from aldsgd.graphs import paper_set
+from aldsgd.leaders import ALDSGD
+from aldsgd.training import Settings, Trainer, train
+from aldsgd.workers import initial_model
+from baselines.dpsgd import DPSGD
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def listing(name: str) -> str:
+    return re.search(rf"<!-- listing: {name} -->\n```python\n(.*?)```", README, re.DOTALL).group(1)
+
+
+def run(name: str) -> dict:
+    scope = {}
+    exec(compile(listing(name), f"README listing {name}", "exec"), scope)
+    return scope
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+
+def test_the_method_in_forty_lines_is_the_method():
+    assert len(listing("method").splitlines()) <= 42
+    data, graphs = load("digits").subset(320, 50), paper_set(69.2, 3)
+    trainer = Trainer(
+        ALDSGD(DPSGD(graphs)), model, data, Settings(epochs=2, batch=8, lr=0.2, seed=4, precision="float64")
+    )
+    trainer.run()
+
+    steps = steps_per_epoch(320, 8, 8)
+    walk = Batches(split(data.train_labels, 8, "iid", 4), 8, steps, 4)
+
+    def batches():
+        for epoch in range(2):
+            index = walk.epoch(epoch, range(8)).index
+            for k in range(steps):
+                images = [normalise(data.train_images[i], data.mean, data.std, torch.float64) for i in index[:, k]]
+                yield [(x, data.train_labels[i]) for x, i in zip(images, index[:, k], strict=True)]
+
+    models = [initial_model(model, 4, i).double() for i in range(8)]
+    run("method")["al_dsgd"](models, batches(), [g.matchings for g in graphs], trainer.algorithm.core.alphas, lr=0.2)
+    plain = torch.stack([nn.utils.parameters_to_vector(m.parameters()) for m in models])
+    torch.testing.assert_close(trainer.workers.parameters, plain.detach(), rtol=0, atol=1e-11)
+
+
+def test_the_library_listing_trains(capsys):
+    assert len(listing("library").splitlines()) <= 25
+    final = run("library")["result"].final
+    assert final["averaged_accuracy"] > 0.6
+    assert "worst worker" in capsys.readouterr().out
+
+
+def test_a_new_method_in_twenty_lines():
+    assert len(listing("pairwise").splitlines()) <= 20
+    algorithm = run("pairwise")["PairwiseGossip"](8)
+    data = load("digits").subset(320, 100)
+    together = train(algorithm, model, data, epochs=3, lr=0.1).final
+    assert together["logical_bytes"] == together["rounds"] * 2 * 4 * 1210
+    assert together["consensus_distance"] > 0
+
+
+def test_the_tables_are_those_of_the_committed_runs():
+    assert paper_tables.renew(README, Path(__file__).parents[1] / "results") == README
+
+
+def test_every_file_and_module_the_readme_names_exists():
+    root = Path(__file__).parents[1]
+    for module in re.findall(r"python -m ((?:experiments|figures)\.\w+)", README):
+        assert (root / (module.replace(".", "/") + ".py")).is_file(), module
+    for target in re.findall(r"\]\(([\w/.]+)\)", README):
+        assert (root / target).exists(), target

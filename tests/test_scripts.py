@@ -1,0 +1,215 @@
+"""The scripts as a user meets them: options, errors in one line with exit code 2, and runs that are never repeated."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aldsgd.errors import ConfigError
+from aldsgd.records import CLOCK_COLUMNS, RunStore, load_experiment
+from experiments import bench, cifar10_short, quickstart, run
+from experiments.common import command
+from experiments.configuration import RunConfig
+
+ROOT = Path(__file__).parents[1]
+SHORT = ["--quiet", "--epochs", "1", "--train_images", "160", "--test_images", "40"]
+
+
+def call(monkeypatch, module, *arguments) -> int:
+    """Exit code of a script's main, run in this process."""
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    try:
+        command(module.main)
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def edge_file(tmp_path):
+    def write(text):
+        path = tmp_path / "edges.txt"
+        path.write_text(text)
+        return f"file:{path}"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--graph", "paper:50"], "100, 84.6, 69.2, 53.8, 38.5"),
+        (["--graph", "paper:38.5"], "components are [0, 1, 2, 3, 5, 6] [4] [7]"),
+        (["--graph", "moebius"], "moebius"),
+        (["--workers", "9"], "has 8 workers, not the 9"),
+        (["--method", "matcha", "--budget", "1.5"], "(0, 1]"),
+        (["--method", "matcha", "--budget", "0"], "(0, 1]"),
+        (["--method", "sgd"], "single, dpsgd"),
+        (["--dataset", "cifar10", "--data", "nowhere"], "no cifar10 data in"),
+        (["--workers", "3000", "--graph", "ring"], "3000 workers but only"),
+        (["--c1", "-1"], "c1 = -1"),
+        (["--p2", "nan"], "p2"),
+        (["--epochs", "many"], "--epochs many"),
+        (["--lr_drops", "10"], "--lr_drops"),
+        (["--device", "abacus"], "--device abacus"),
+        (["--seeds", "-1"], "seed"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
+    results = tmp_path / "results"
+    assert call(monkeypatch, run, *SHORT, "--results", results, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert files(results) == {} if results.exists() else True
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("0 1\n1 0\n", "(0, 1) appears twice"),
+        ("0 1\n1 1\n", "self-loop"),
+        ("0 1\n2 3\n", "components are [0, 1] [2, 3]"),
+        ("0 one\n", "one"),
+    ],
+)
+def test_bad_graph_files(monkeypatch, capsys, tmp_path, edge_file, text, message):
+    workers = 4 if "2 3" in text else 2
+    arguments = ["--graph", edge_file(text), "--workers", workers, "--results", tmp_path / "results"]
+    assert call(monkeypatch, run, *SHORT, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_disconnected_graph_trains_where_it_is_allowed(monkeypatch, capsys, tmp_path):
+    options = ["--graph", "paper:38.5", "--disconnected", "--results", tmp_path]
+    assert call(monkeypatch, run, *SHORT, *options) == 0
+    assert "worst_accuracy" in capsys.readouterr().out
+
+
+def test_a_results_folder_that_cannot_be_written(monkeypatch, capsys, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert call(monkeypatch, run, *SHORT, "--results", blocked / "results") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert blocked.read_text() == "in the way"
+
+
+def test_a_run_file_of_another_configuration_is_left_alone(monkeypatch, capsys, tmp_path):
+    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 0
+    path = next((tmp_path / "runs").glob("*.json"))
+    meta = json.loads(path.read_text())
+    meta["config"]["lr"] = 99.0
+    path.write_text(json.dumps(meta))
+    before = files(tmp_path)
+    capsys.readouterr()
+    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "another configuration" in error and error.count("\n") == 1
+    assert files(tmp_path) == before
+
+
+def test_a_complete_run_is_never_computed_twice(monkeypatch, capsys, tmp_path):
+    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 0
+    before = files(tmp_path)
+    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 0
+    assert files(tmp_path) == before
+
+
+def test_damaged_data_is_named(monkeypatch, capsys, tmp_path):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{name}-ubyte").write_bytes(b"\0\0\x08\x03not an image file")
+    arguments = ["--dataset", "fashionmnist", "--data", tmp_path, "--results", tmp_path / "results"]
+    assert call(monkeypatch, run, *SHORT, *arguments) == 2
+    error = capsys.readouterr().err
+    assert "ubyte" in error and error.count("\n") == 1
+
+
+def test_quickstart_as_a_user_runs_it(tmp_path):
+    """As a subprocess: the table on stdout; then the facts that hold at any length of training."""
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.quickstart", "--preset", "smoke", "--seeds", "0", "--results", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "AL-DSGD, three graphs" in done.stdout
+    final = {label: run_.network.iloc[-1] for label, _, run_ in load_experiment(tmp_path, "quickstart")}
+    assert final["all-reduce"]["consensus_distance"] == 0 < final["D-PSGD"]["consensus_distance"]
+
+
+def check_quickstart(results: Path) -> None:
+    runs = load_experiment(results, "quickstart")
+    final = {(label, seed): run.network.iloc[-1] for label, seed, run in runs}
+    for seed in {seed for _, seed, _ in runs}:
+        matcha, dpsgd = final["MATCHA", seed], final["D-PSGD", seed]
+        released = final["D-PSGD (released schedule)", seed]
+        assert matcha["logical_bytes"] <= 0.6 * dpsgd["logical_bytes"]
+        assert released["consensus_distance"] >= 10 * dpsgd["consensus_distance"]
+        assert final["all-reduce", seed]["consensus_distance"] == 0
+
+
+def test_the_committed_quickstart_shows_what_it_claims():
+    runs = load_experiment(ROOT / "results", "quickstart")
+    assert len(runs) == 40 and {seed for _, seed, _ in runs} == set(quickstart.SEEDS)
+    check_quickstart(ROOT / "results")
+
+
+def test_the_committed_cifar10_runs_learn():
+    runs = load_experiment(ROOT / "results", "cifar10_short")
+    assert [label for label, _, _ in runs] == ["D-PSGD", "AL-DSGD on D-PSGD"]
+    for _, _, run_ in runs:
+        assert run_.config["test_images"] is None and run_.config["epochs"] >= 3 and run_.config["lr"] == 0.4
+        assert run_.network.iloc[-1]["mean_accuracy"] >= 0.30
+        assert run_.network.iloc[-1]["worst_accuracy"] > 0.10
+
+
+def test_two_runs_of_one_configuration_differ_in_clocks_alone(monkeypatch, tmp_path):
+    frames = []
+    for name in ("one", "two"):
+        assert call(monkeypatch, run, *SHORT, "--results", tmp_path / name, "--graphs", "2") == 0
+        frames.append(RunStore(tmp_path / name).runs()[0].rows.drop(columns=list(CLOCK_COLUMNS)))
+    assert frames[0].equals(frames[1])
+
+
+def test_configurations_share_a_key_exactly_when_they_are_the_same_run():
+    record = RunConfig(method="dpsgd").record()
+    assert RunConfig(method="dpsgd", c1=0.9, core="matcha", budget=0.1).record() == record
+    assert RunConfig(method="dpsgd", graph_order="released").record() == record
+    assert RunConfig(method="dpsgd", lr=0.1).record() != record
+    assert RunConfig(method="dpsgd", graphs=2).record() != record
+    released = RunConfig(core="dpsgd_released").record()
+    assert RunConfig(core="dpsgd_released", weights="metropolis", force_scale="lr").record() == released
+    assert RunConfig(method="single", graph="ring", graphs=3).record() == RunConfig(method="single").record()
+    with pytest.raises(ConfigError, match="dpsgd, matcha, dpsgd_released"):
+        RunConfig(core="gossip").record()
+
+
+def test_presets(monkeypatch):
+    paper = dict(cifar10_short.configurations("paper", 3))["D-PSGD"]
+    assert (paper.epochs, paper.lr, paper.batch, paper.lr_drops) == (200, 0.4, 16, ((100, 0.1), (150, 0.1)))
+    assert paper.model == "resnet50_narrow" and paper.seed == 3 and paper.augment
+
+
+def test_help_explains_every_option(monkeypatch, capsys):
+    for module in (run, quickstart, cifar10_short, bench):
+        assert call(monkeypatch, module, "--help") == 0
+        out = capsys.readouterr().out
+        assert "--results" in out
+    call(monkeypatch, run, "--help")
+    out = " ".join(capsys.readouterr().out.split())
+    for field in RunConfig.__dataclass_fields__.values():
+        assert field.metadata["help"].split()[0] in out and (f"--{field.name}" in out or field.name == "seed")
+
+
+def test_the_bench_refuses_too_few_repeats(monkeypatch, capsys):
+    assert call(monkeypatch, bench, "--repeats", "3") == 2
+    assert "5 or more" in capsys.readouterr().err

@@ -1,0 +1,548 @@
+"""Stacked, streamed and plain workers give the same numbers, and a step is fit to be recorded and replayed.
+
+What only a GPU can show is marked so and skipped elsewhere; everything but the recording itself runs here.
+
+The narrow ResNet-50 amplifies a rounding error by a factor of 5 to 100 at each of its first steps at lr 0.05 (a test
+below measures it with the plain path against itself). No two implementations that round differently can then stay
+within 1e-4 in float32 for ten steps, or 1e-9 in float64 for twenty. So its free run in float64 has lr 2e-4, at lr 0.05
+each of twenty steps starts from the plain path's state, and in float32 the gradients of both paths are compared with
+float64. WRN-28-10 and VGG-16 take one or two steps on small images, for time.
+"""
+
+import statistics
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import aldsgd.step
+from aldsgd import models
+from aldsgd.algorithm import Algorithm, iterate, kind_of
+from aldsgd.checkpoint import Checkpoints
+from aldsgd.data import load
+from aldsgd.datasets import Data
+from aldsgd.engines import choose
+from aldsgd.errors import ConfigError
+from aldsgd.evaluation import Evaluator, mean_statistics
+from aldsgd.graphs import Rotation, line, paper_graph, paper_set
+from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.network import LocalNetwork
+from aldsgd.precision import Arithmetic
+from aldsgd.stacked import obstacle
+from aldsgd.training import Settings, Trainer, train
+from aldsgd.workers import Workers
+from baselines.allreduce import AllReduce
+from baselines.dpsgd import DPSGD, ReleasedDPSGD
+from baselines.matcha import MATCHA
+from baselines.single import Single
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def batch(n: int, b: int, shape, seed: int, classes: int = 10, dtype=torch.float64):
+    """Random images (n, b, *shape) with a brightness of their own, and labels (n, b)."""
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.randn(n, b, *shape, generator=draw, dtype=torch.float64)
+    images += torch.randn(n, b, *[1] * len(shape), generator=draw, dtype=torch.float64)
+    return images.to(dtype), torch.randint(classes, (n, b), generator=draw)
+
+
+def difference(one: Workers, two: Workers) -> float:
+    """Largest difference between parameters and buffers of two sets of workers."""
+    found = [(one.parameters - two.parameters).abs().max()]
+    for a, b in zip(one.modules, two.modules, strict=True):
+        found += [(p.double() - q.double()).abs().max() for p, q in zip(a.buffers(), b.buffers(), strict=True)]
+    return max(value.item() for value in found)
+
+
+def take_step(workers: Workers, algorithm, images, labels, t: int, lr: float) -> tuple:
+    """One step of AL-DSGD; returns the leaders (best, maximum-degree) that it followed."""
+    network = LocalNetwork(workers.n)
+    losses = workers.compute_gradients(images, labels, t)
+    workers.gradients.add_(workers.parameters, alpha=5e-4)
+    iterate(algorithm, t, network, workers.parameters, workers.gradients, lr, losses)
+    hood = network.neighbourhood(algorithm.matchings(t))
+    hood.loss = losses[hood.col]
+    return hood.col[best_worker(hood)].tolist(), hood.col[maximum_degree_worker(hood)].tolist()
+
+
+def equalise(target: Workers, source: Workers) -> None:
+    """Give ``target`` the parameters and buffers of ``source``."""
+    target.parameters.copy_(source.parameters)
+    for one, two in zip(target.modules, source.modules, strict=True):
+        for buffer, value in zip(one.buffers(), two.buffers(), strict=True):
+            buffer.copy_(value)
+
+
+def run_both(name, n, b, shape, steps, lr, precision="float64", synced=False, allowed=1e-9):
+    """Plain and stacked workers after ``steps`` steps, never further apart than ``allowed``; with ``synced`` each
+    step starts from the plain workers' state."""
+    build = lambda: models.build(name, 10, shape)  # noqa: E731
+    plain, stacked = (Workers(build, range(n), n, engine=e, precision=precision) for e in ("loop", "stacked"))
+    start, algorithm = plain.parameters.clone(), ALDSGD(DPSGD(line(n)))
+    for t in range(steps):
+        images, labels = batch(n, b, shape, t, dtype=plain.dtype)
+        if synced:
+            equalise(stacked, plain)
+        leaders = [take_step(workers, algorithm, images, labels, t, lr) for workers in (plain, stacked)]
+        assert leaders[0] == leaders[1], f"other leaders at step {t}"
+        assert difference(plain, stacked) < allowed, f"too far apart after step {t}"
+    assert (plain.parameters - start).abs().max() > 1e-3
+    assert (plain.engine, stacked.engine) == ("loop", "stacked")
+
+
+CASES = {
+    "mlp": ("mlp", 4, 8, (1, 8, 8), 20, 0.05),
+    "logistic": ("logistic", 4, 8, (1, 8, 8), 20, 0.05),
+    "resnet_small": ("resnet_small", 4, 8, (3, 16, 16), 20, 0.05),
+    "resnet50_narrow": ("resnet50_narrow", 2, 8, (3, 8, 8), 20, 2e-4),
+    "vgg16_bn": ("vgg16_bn", 2, 4, (3, 8, 8), 2, 0.05),
+    "wrn28_10": ("wrn28_10", 2, 2, (3, 8, 8), 1, 0.05),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_stacked_equals_plain_in_float64(case):
+    run_both(*case)
+
+
+def test_stacked_steps_of_the_narrow_resnet_equal_plain_ones_from_every_state_of_a_run():
+    run_both("resnet50_narrow", 2, 8, (3, 8, 8), 20, 0.05, synced=True)
+
+
+@pytest.mark.parametrize("name", ["mlp", "logistic", "resnet_small"])
+def test_stacked_equals_plain_in_float32(name):
+    shape = (3, 16, 16) if name == "resnet_small" else (1, 8, 8)
+    run_both(name, 4, 16, shape, 10, 0.05, "float32", allowed=1e-4)
+
+
+def wide_blocks() -> nn.Module:
+    """The layers of WRN-28-10 at widths of 16 and 32."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        models.WideBlock(8, 16, 1), models.WideBlock(16, 32, 2), models.WideBlock(32, 32, 1),
+        nn.BatchNorm2d(32), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "b", "shape", "steps"),
+    [("resnet50_narrow", 2, 8, (3, 8, 8), 10), ("wide blocks", 2, 8, (3, 8, 8), 10), ("vgg16_bn", 2, 4, (3, 8, 8), 1)],
+)
+def test_float32_steps_of_deep_networks_round_no_more_than_the_plain_path(name, n, b, shape, steps):
+    build = wide_blocks if name == "wide blocks" else lambda: models.build(name, 10, shape)
+    plain, stacked = (Workers(build, range(n), n, engine=engine) for engine in ("loop", "stacked"))
+    exact = Workers(build, range(n), n, engine="loop", precision="float64")
+    algorithm, network, errors = ALDSGD(DPSGD(line(n))), LocalNetwork(n), []
+    for t in range(steps):
+        images, labels = batch(n, b, shape, t)
+        for other in (stacked, exact):
+            equalise(other, plain)
+        losses = plain.compute_gradients(images.float(), labels, t)
+        torch.testing.assert_close(stacked.compute_gradients(images.float(), labels, t), losses, rtol=1e-4, atol=1e-4)
+        exact.compute_gradients(images, labels, t)
+        error, own = (
+            ((w.gradients - exact.gradients).norm() / exact.gradients.norm()).item() for w in (stacked, plain)
+        )
+        errors.append((error, own))
+        assert error < 1e-2
+        buffers = [[buffer for module in w.modules for buffer in module.buffers()] for w in (stacked, plain)]
+        assert all(torch.allclose(one, two, rtol=1e-4, atol=1e-4) for one, two in zip(*buffers, strict=True))
+        iterate(algorithm, t, network, plain.parameters, plain.gradients, 0.05, losses)
+    # Medians, because a single activation that rounds to the other side of a ReLU shows in either path.
+    error, own = map(statistics.median, zip(*errors, strict=True))
+    assert error < 4 * own + 1e-7
+
+
+def test_the_plain_path_itself_does_not_stay_within_the_criterion_of_a_rounding_error():
+    shape, algorithm = (3, 16, 16), ALDSGD(DPSGD(line(3)))
+    build = lambda: models.build("resnet50_narrow", 10, shape)  # noqa: E731
+    pair = [Workers(build, range(3), 3, engine="loop") for _ in range(2)]
+    signs = torch.randint(2, pair[1].parameters.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    pair[1].parameters.mul_(1 + signs * 2.0**-23)
+    for t in range(3):
+        images, labels = batch(3, 8, shape, t, dtype=torch.float32)
+        for workers in pair:
+            take_step(workers, algorithm, images, labels, t, 0.05)
+    assert difference(*pair) > 1e-3
+
+
+class Residual(nn.Module):
+    elementwise = True
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(2, 2, 3, padding=1, groups=2)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.inner(x))
+
+
+def ending(size):
+    return nn.Flatten(), nn.Linear(size, 10)
+
+
+LAYERS = {
+    "strided": lambda: [nn.Conv2d(2, 6, 3, stride=2, padding=1, bias=False), *ending(96)],
+    "dilated": lambda: [nn.Conv2d(2, 3, (3, 1), dilation=(2, 1), padding="same"), *ending(192)],
+    "grouped": lambda: [nn.Conv2d(2, 4, 3, groups=2), *ending(144)],
+    "pointwise": lambda: [nn.Conv2d(2, 5, 1, stride=(2, 1)), nn.GELU(), *ending(160)],
+    "pointwise grouped": lambda: [nn.Conv2d(2, 4, 1, groups=2, bias=False), *ending(256)],
+    "bare norm": lambda: [nn.BatchNorm2d(2, affine=False), nn.Conv2d(2, 2, 1, bias=False), *ending(128)],
+    "norm without statistics": lambda: [nn.BatchNorm2d(2, track_running_stats=False), *ending(128)],
+    "norm with momentum": lambda: [nn.BatchNorm2d(2, momentum=0.3, eps=1e-2), *ending(128)],
+    "norm of features": lambda: [nn.Flatten(), nn.Linear(128, 7, bias=False), nn.BatchNorm1d(7), nn.Linear(7, 10)],
+    "max pool": lambda: [nn.MaxPool2d(3, 2, 1), nn.Tanh(), *ending(32)],
+    "average pool": lambda: [nn.AvgPool2d(2), *ending(32)],
+    "adaptive pool": lambda: [nn.AdaptiveAvgPool2d((3, 2)), *ending(12)],
+    "linear on the last dimension": lambda: [nn.Linear(8, 3), nn.ReLU(inplace=True), *ending(48)],
+    "own container": lambda: [Residual(), nn.Sequential(nn.Identity(), nn.ELU()), *ending(128)],
+}
+
+
+@pytest.mark.parametrize("engine", ["stacked", "streams"])
+@pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+def test_every_layer(layers, engine):
+    pair = [
+        Workers(lambda: nn.Sequential(*layers()), range(3), 3, engine=e, precision="float64") for e in ("loop", engine)
+    ]
+    for step in range(2):
+        images, labels = batch(3, 5, (2, 8, 8), step)
+        losses = [workers.compute_gradients(images, labels, step) for workers in pair]
+        torch.testing.assert_close(*losses, rtol=0, atol=1e-12)
+        torch.testing.assert_close(pair[0].gradients, pair[1].gradients, rtol=0, atol=1e-12)
+        for workers in pair:
+            workers.parameters.sub_(workers.gradients)
+    assert difference(*pair) < 1e-12
+    for workers in pair:
+        workers.train(False)
+    images = batch(1, 4, (2, 8, 8), 9)[0][0]
+    torch.testing.assert_close(*(workers.outputs(images) for workers in pair), rtol=0, atol=1e-12)
+    assert difference(*pair) < 1e-12
+
+
+def test_tied_layers_and_another_loss():
+    def build():
+        layer, norm = nn.Linear(8, 8), nn.BatchNorm1d(8)
+        other = nn.Linear(8, 8)
+        other.weight = layer.weight
+        return nn.Sequential(nn.Flatten(), layer, norm, other, norm)
+
+    pair = [
+        Workers(build, range(3), 3, loss=nn.functional.mse_loss, engine=e, precision="float64")
+        for e in ("loop", "stacked")
+    ]
+    images, targets = batch(3, 5, (8,), 0)[0], batch(3, 5, (8,), 1)[0]
+    losses = [workers.compute_gradients(images, targets, 0) for workers in pair]
+    torch.testing.assert_close(*losses, rtol=0, atol=1e-12)
+    torch.testing.assert_close(pair[0].gradients, pair[1].gradients, rtol=0, atol=1e-12)
+    assert difference(*pair) < 1e-12 and pair[1].modules[2][2].num_batches_tracked == 2
+
+
+def hooked():
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].register_forward_hook(lambda *_: None)
+    return model
+
+
+def frozen():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[0].bias.requires_grad_(False)
+    return model
+
+
+class Own(nn.Sequential):
+    """Its ``forward`` could be anything."""
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)), "Dropout"),
+        (lambda: nn.Sequential(nn.Conv2d(1, 1, 3, padding_mode="circular")), "padding mode circular"),
+        (lambda: nn.Sequential(nn.BatchNorm1d(4, momentum=None)), "BatchNorm1d without momentum"),
+        (lambda: nn.Sequential(nn.Flatten(2), nn.Linear(4, 4)), "Flatten"),
+        (lambda: Own(nn.Linear(4, 4)), "Own"),
+        (hooked, "hooks"),
+        (frozen, "not trained"),
+    ],
+)
+def test_what_cannot_be_stacked_says_why_and_takes_the_plain_path(build, words):
+    assert choose("auto", build(), torch.device("cuda"))[0] in ("loop", "vmap")
+    for engine in ("stacked", "streams"):
+        with pytest.raises(ConfigError, match=words):
+            Workers(build, range(2), 2, engine=engine)
+    assert words in obstacle(build())
+    workers = Workers(build, range(2), 2, engine="loop")
+    assert workers.engine_reason == "asked for"
+
+
+def test_every_model_is_stacked_on_a_gpu_and_stays_on_its_path_on_a_cpu():
+    for name in models.NAMES:
+        with torch.device("meta"):
+            model = models.build(name, 10, (3, 32, 32))
+        assert choose("auto", model, torch.device("cuda"))[0] == "stacked"
+        assert choose("auto", model, torch.device("cpu"))[0] == ("vmap" if name in ("mlp", "logistic") else "loop")
+
+
+def test_evaluation_is_the_same_on_every_path():
+    data = load("digits").subset(160, 100)
+    build = lambda: models.build("resnet_small", 10, (1, 8, 8))  # noqa: E731
+    found = []
+    for engine in ("loop", "stacked", "streams"):
+        workers = Workers(build, range(3), 3, engine=engine, precision="float64")
+        for step in range(2):
+            workers.compute_gradients(*batch(3, 8, (1, 8, 8), step), step)
+        mean, statistics = workers.parameters.mean(dim=0), mean_statistics(workers.modules)
+        for policy in ("own", "averaged", "reestimated"):
+            evaluator = Evaluator(data, policy, bn_images=64)
+            losses, accuracies = evaluator.workers(workers, statistics)
+            averaged = evaluator.averaged(workers, mean, statistics)
+            found.append([*losses.tolist(), *accuracies.tolist(), *averaged])
+    for other in (found[3:6], found[6:]):
+        torch.testing.assert_close(torch.tensor(other), torch.tensor(found[:3]), rtol=0, atol=1e-11)
+    assert found[0] != found[1]
+
+
+def test_a_stacked_run_goes_on_from_a_checkpoint_bit_for_bit(tmp_path):
+    data = load("digits").subset(160, 50)
+
+    def trainer(epochs):
+        build = lambda: models.build("resnet_small", 10, (1, 8, 8))  # noqa: E731
+        return Trainer(ALDSGD(DPSGD(line(3))), build, data, Settings(epochs=epochs, lr=0.1, engine="stacked"))
+
+    whole, first = trainer(2), trainer(1)
+    whole.run()
+    rows = first.run().rows
+    first.save(Checkpoints(tmp_path), 1, rows)
+    second = trainer(2)
+    second.run(checkpoints=Checkpoints(tmp_path))
+    assert difference(whole.workers, second.workers) == 0
+    assert torch.equal(whole.workers.parameters, second.workers.parameters)
+
+
+def test_bf16_runs_on_a_cpu_with_float32_parameters_and_tf32_does_not():
+    images, labels = batch(2, 16, (1, 8, 8), 0, dtype=torch.float32)
+    for name, engines in (("mlp", ("loop", "vmap", "stacked")), ("resnet_small", ("loop", "stacked", "streams"))):
+        build = lambda name=name: models.build(name, 10, (1, 8, 8))  # noqa: E731
+        exact = Workers(build, range(2), 2, engine="loop")
+        exact.compute_gradients(images, labels, 0)
+        for engine in engines:
+            workers = Workers(build, range(2), 2, engine=engine, precision="bf16")
+            losses = workers.compute_gradients(images, labels, 0)
+            error = (workers.gradients - exact.gradients).norm() / exact.gradients.norm()
+            assert 1e-4 < error < 0.4
+            assert losses.dtype == workers.outputs(images[0]).dtype == workers.parameters.dtype == torch.float32
+    data = load("digits").subset(160, 50)
+    result = train(Single(2), lambda: models.mlp(10), data, epochs=1, lr=0.1, precision="bf16")
+    assert 0 < result.final["train_loss"] < 3
+    with pytest.raises(ConfigError, match="tf32.*cuda"):
+        train(Single(2), lambda: models.mlp(10), data, precision="tf32")
+    with pytest.raises(ConfigError, match="float32, float64, tf32, bf16"):
+        Arithmetic("fp8", "cpu")
+
+
+ALGORITHMS = {
+    "single": lambda: Single(8),
+    "all-reduce": lambda: AllReduce(8),
+    "dpsgd": lambda: DPSGD(paper_graph(53.8)),
+    "combine while adapt": lambda: DPSGD(paper_graph(53.8), form="combine_while_adapt", weights="metropolis"),
+    "three graphs": lambda: DPSGD(paper_set(53.8)),
+    "released": lambda: ReleasedDPSGD(paper_set(53.8, 2), Rotation(2, "released", 5)),
+    "released, one graph": lambda: ReleasedDPSGD(paper_graph(100)),
+    "matcha": lambda: MATCHA(paper_graph(53.8), 1.0),
+    "al-dsgd": lambda: ALDSGD(DPSGD(paper_set(53.8))),
+    "al-dsgd printed": lambda: ALDSGD(DPSGD(paper_graph(53.8)), order="printed", force_scale="lr", period=3),
+    "al-dsgd on released": lambda: ALDSGD(ReleasedDPSGD(paper_set(53.8)), candidates="neighbours", period=2),
+}
+
+
+@pytest.mark.parametrize("make", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_steps_of_one_kind_have_the_same_edges_and_rows(make):
+    algorithm, network, seen = make(), LocalNetwork(8), {}
+    losses = torch.rand(8, generator=torch.Generator().manual_seed(0))
+    for t in range(24):
+        hood = network.neighbourhood(algorithm.matchings(t))
+        hood.loss = losses[hood.col] if algorithm.needs_loss(t) else None
+        rows = [algorithm.before(t, hood, 0.1), algorithm.after(t, hood)]
+        found = algorithm.matchings(t), [r.tolist() if torch.is_tensor(r) else r for r in rows]
+        assert seen.setdefault(kind_of(algorithm, t), found) == found
+    assert None not in seen and len(seen) <= 8
+
+
+def test_kind_is_not_inherited_by_a_method_with_other_rows():
+    class Fading(DPSGD):
+        def after(self, t, hood):
+            return hood.gossip(self.alphas[0] / (1 + t))
+
+    assert kind_of(Fading(line(3)), 0) is None and kind_of(ALDSGD(Fading(line(3))), 0) is None
+    assert kind_of(Algorithm(), 0) is None and kind_of(DPSGD(line(3)), 0) is not None
+
+
+class HostData(TorchDispatchMode):
+    """Lists what would make a GPU wait for the host: values read back, and tensors made from host data."""
+
+    FORBIDDEN = ("_local_scalar_dense", "nonzero", "is_nonzero", "lift_fresh", "equal", "masked_select", "item")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        tensors = [a for a in args if isinstance(a, torch.Tensor)]
+        by_mask = name.startswith("index") and any(
+            isinstance(i, torch.Tensor) and i.dtype in (torch.bool, torch.uint8)
+            for a in args
+            if isinstance(a, (list, tuple))
+            for i in a
+        )
+        # ``torch.where`` with a number makes it a tensor of the host first.
+        number = name == "where" and any(tensor.ndim == 0 for tensor in tensors)
+        if name in self.FORBIDDEN or by_mask or number:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_watch_for_host_data_can_fail():
+    x = torch.rand(4)
+    for function in (
+        lambda: x[0].item(),
+        lambda: x[x > 0.5],
+        lambda: torch.where(x > 0.5, 0.0, x),
+        lambda: torch.tensor(0.3),
+        lambda: torch.as_tensor(0.3, dtype=torch.float64),
+        lambda: bool((x > 2).any()),
+    ):
+        with HostData() as watch:
+            function()
+        assert watch.found
+
+
+@pytest.mark.parametrize("engine", ["stacked", "streams"])
+@pytest.mark.parametrize("make", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_a_step_takes_nothing_from_the_host_and_reads_nothing_back(make, engine):
+    data = Data.from_arrays(
+        torch.randint(256, (320, 3, 8, 8), dtype=torch.uint8), torch.arange(320) % 10,
+        torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8), torch.arange(20) % 10,
+    )  # fmt: skip
+    build = lambda: models.build("resnet_small", 10, (3, 8, 8))  # noqa: E731
+    settings = Settings(batch=4, engine=engine, augment=True)
+    trainer = Trainer(make(), build, data, settings)
+    trainer.step.begin(trainer.batches.epoch(0, range(8)), 0.1)
+    for t in range(2):
+        trainer.network.neighbourhood(trainer.algorithm.matchings(t))
+    places = [trainer.step.losses, trainer.step.position, trainer.step.plan.index, trainer.workers.gradients]
+    pointers = [place.data_ptr() for place in places]
+    with HostData() as watch:
+        for t in range(2):
+            trainer.step.run(t)
+    assert watch.found == []
+    trainer.step.begin(trainer.batches.epoch(1, range(8)), 0.1)
+    assert torch.equal(trainer.step.plan.index, trainer.batches.epoch(1, range(8)).index)
+    assert [place.data_ptr() for place in places] == pointers
+
+
+class Recorded:
+    """A stand-in for ``Replay`` on a CPU: after the warm-up it knows only the step at which it was recorded."""
+
+    def __init__(self, function, device, pool, warm_up=aldsgd.step.WARM_UP):
+        self.function, self.left, self.recorded = function, warm_up, None
+
+    def __call__(self, t):
+        if self.left:
+            self.left -= 1
+            return self.function(t)
+        self.recorded = t if self.recorded is None else self.recorded
+        self.function(self.recorded)
+
+
+@pytest.mark.parametrize("most", [256, 1])
+@pytest.mark.parametrize("make", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_replayed_steps_give_the_rows_of_plain_ones(make, most, monkeypatch):
+    monkeypatch.setattr(aldsgd.step, "Replay", Recorded)
+    monkeypatch.setattr(aldsgd.step, "MOST_UPDATES", most)
+    data = load("digits").subset(320, 50)
+
+    def finished(replayed):
+        settings = Settings(epochs=4, batch=4, lr=0.1, lr_drops=((2, 0.1),))
+        trainer = Trainer(make(), lambda: models.mlp(10), data, settings)
+        if replayed:
+            step = trainer.step
+            step.replayed_pass, step.capture_update = Recorded(step.gradient_pass, None, None), True
+        return trainer, trainer.run().rows
+
+    (plain, expected), (trainer, rows) = finished(False), finished(True)
+    assert torch.equal(trainer.workers.parameters, plain.workers.parameters)
+    assert 0 < len(trainer.step.updates) <= most
+    for one, two in zip(rows, expected, strict=True):
+        assert {k: v for k, v in one.items() if "seconds" not in k and "modelled" not in k} == {
+            k: v for k, v in two.items() if "seconds" not in k and "modelled" not in k
+        }
+        assert one.get("modelled_communication_s") == pytest.approx(two.get("modelled_communication_s"))
+
+
+@GPU
+@pytest.mark.parametrize("name", ["mlp", "resnet_small", "resnet50_narrow", "vgg16_bn"])
+@pytest.mark.parametrize("engine", ["stacked", "streams"])
+def test_gpu_paths_agree_with_the_loop(name, engine):
+    shape = (3, 32, 32)
+    build = lambda: models.build(name, 10, shape)  # noqa: E731
+    loop, other = (Workers(build, range(3), 3, engine=e, precision="float64", device="cuda") for e in ("loop", engine))
+    algorithm, network = ALDSGD(DPSGD(line(3))), LocalNetwork(3, "cuda")
+    for t in range(5):
+        images, labels = (x.cuda() for x in batch(3, 8, shape, t))
+        for workers in (loop, other):
+            losses = workers.compute_gradients(images, labels, t)
+            iterate(algorithm, t, network, workers.parameters, workers.gradients, 0.005, losses)
+    assert difference(loop, other) < 1e-9
+
+
+@GPU
+@pytest.mark.parametrize("engine", ["stacked", "streams"])
+@pytest.mark.parametrize("make", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_gpu_captured_steps_equal_plain_ones(make, engine):
+    data = load("digits").subset(320, 50)
+
+    def finished(capture):
+        settings = Settings(
+            epochs=4, batch=4, lr=0.1, lr_drops=((2, 0.1),), device="cuda", engine=engine, precision="float64"
+        )
+        trainer = Trainer(make(), lambda: models.build("resnet_small", 10, (1, 8, 8)), data, settings)
+        if not capture:
+            trainer.step.replayed_pass, trainer.step.capture_update = None, False
+        return trainer, trainer.run().rows
+
+    (plain, expected), (trainer, rows) = finished(False), finished(True)
+    assert trainer.step.replayed_pass.graph is not None and trainer.step.updates
+    torch.testing.assert_close(trainer.workers.parameters, plain.workers.parameters, rtol=0, atol=1e-9)
+    for key in ("logical_bytes", "rounds"):
+        assert [row.get(key) for row in rows] == [row.get(key) for row in expected]
+    assert rows[-1]["seconds_mixing"] > 0
+
+
+@GPU
+def test_gpu_steps_never_wait_for_the_host():
+    data = load("digits").subset(640, 50)
+    build = lambda: models.build("resnet_small", 10, (1, 8, 8))  # noqa: E731
+    trainer = Trainer(ALDSGD(DPSGD(paper_set(53.8))), build, data, Settings(batch=4, device="cuda"))
+    trainer.train_epoch(0)
+    trainer.step.begin(trainer.batches.epoch(1, range(8)), 0.4)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for t in range(20, 40):
+            trainer.step.run(t)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@GPU
+def test_gpu_precisions_are_what_they_say():
+    flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    x, exact = torch.randn(512, 512, device="cuda"), {}
+    for precision in ("float32", "tf32"):
+        with Arithmetic(precision, "cuda").flags():
+            exact[precision] = ((x @ x).double() - x.double() @ x.double()).abs().max().item()
+    assert exact["float32"] < 1e-3 < exact["tf32"]
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == flags

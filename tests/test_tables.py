@@ -1,0 +1,350 @@
+"""Tables and figures from made-up runs: values by hand, one-line errors, the same bytes every time."""
+
+import io
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+
+import paper_tables
+from aldsgd.errors import ConfigError
+from aldsgd.records import RunStore, load_experiment, write_experiment
+from figures import quickstart, style
+
+ROOT = Path(paper_tables.__file__).resolve().parent
+DATASET = "digits"
+T4 = 2.7764451051977987  # the 97.5 % point of Student's t with 4 degrees of freedom
+# label: (final accuracy, worst worker below it by, MB an epoch, consensus distance)
+METHODS = {
+    "no exchange": (0.86, 0.05, 0.0, 40.0),
+    "D-PSGD (released schedule)": (0.90, 0.04, 2.3, 6.0),
+    "D-PSGD": (0.94, 0.02, 6.4, 3e-2),
+    "MATCHA": (0.93, 0.03, 3.2, 9e-2),
+    "all-reduce": (0.95, 0.0, 6.5, 0.0),
+    "AL-DSGD on D-PSGD": (0.945, 0.01, 6.4, 2e-2),
+    "AL-DSGD on MATCHA": (0.94, 0.02, 3.2, 5e-2),
+    "AL-DSGD, three graphs": (0.95, 0.01, 6.4, 2.5e-2),
+}
+
+
+def configuration(label, seed):
+    return {"dataset": DATASET, "model": "mlp", "workers": 8, "graph": "paper:53.8", "epochs": 30,
+            "method": re.sub(r"\W+", "", label.lower()), "seed": seed}  # fmt: skip
+
+
+def record(root, label, seed, epochs):
+    """Record one run from the values of its network rows; returns its entry in the experiment's list."""
+    config = configuration(label, seed)
+    with RunStore(root).writer(config, {}) as writer:
+        for epoch, row in enumerate(epochs, 1):
+            workers = [{"epoch": epoch, "step": 9 * epoch, "worker": i, "test_accuracy": 0.5} for i in range(2)]
+            writer.append([*workers, {"epoch": epoch, "step": 9 * epoch, **row}])
+        writer.finish()
+    return label, seed, config
+
+
+def network_row(worst, mean, averaged, consensus, megabytes, compute=1.0, communication=0.5):
+    return {"worst_accuracy": worst, "mean_accuracy": mean, "best_accuracy": 0.99,
+            "averaged_accuracy": averaged, "consensus_distance": consensus,
+            "logical_bytes": round(1e6 * megabytes), "rounds": 1,
+            "modelled_compute_s": compute, "modelled_communication_s": communication}  # fmt: skip
+
+
+def learning_curves(root, seeds=5, epochs=30):
+    """A whole made-up quickstart: saturating curves whose noise shrinks, all methods, several seeds."""
+    entries = []
+    for place, (label, (final, spread, megabytes, consensus)) in enumerate(METHODS.items()):
+        for seed in range(seeds):
+            random = np.random.default_rng([place, seed])
+            rows = []
+            for epoch in range(1, epochs + 1):
+                mean = final - 0.75 * math.exp(-epoch / 4) + random.normal(0, 0.004 + 0.02 / epoch)
+                worst = mean - spread * (1 + 2 / epoch) - abs(random.normal(0, 0.004))
+                distance = consensus * math.exp(-epoch / 15) * random.lognormal(0, 0.2)
+                rows.append(network_row(worst, mean, mean, distance, megabytes * epoch, 0.1 * epoch, 0.01 * epoch))
+            entries.append(record(root, label, seed, rows))
+    write_experiment(root, "quickstart", "cpu", entries)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    learning_curves(root)
+    return root
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Five seeds of three methods with values worked out by hand; the first epoch must not count."""
+    entries = []
+    for seed in range(5):
+        early = network_row(0.1, 0.1, 0.1, 99.0, 1, 0.5, 0.1)
+        for label, worst, averaged, consensus, megabytes in (
+            ("D-PSGD", 0.50 + 0.01 * seed, 0.90, 0.02 * (seed + 1), 1234.5),
+            (
+                "AL-DSGD on D-PSGD",
+                0.55 + 0.01 * seed + 0.001 * (seed % 2),
+                0.90 + 0.01 * (-1) ** seed,
+                2e-5,
+                1236,
+            ),
+            ("all-reduce", 0.45 + 0.01 * seed, 0.90, 0.0, 12.34 + seed),
+        ):
+            last = network_row(worst, 0.75, averaged, consensus, megabytes, 10.0, 2.345)
+            entries.append(record(tmp_path, label, seed, [early, last]))
+    write_experiment(tmp_path, "quickstart", "cpu", entries)
+    return tmp_path
+
+
+def quickstart_table(root):
+    return paper_tables.TABLES["quickstart"](root)
+
+
+def test_values_by_hand(small):
+    rows = quickstart_table(small).rows.set_index("method")
+    assert rows.index.tolist() == ["D-PSGD", "AL-DSGD on D-PSGD", "all-reduce"]
+    reference, ours, exact = (rows.loc[label].tolist() for label in rows.index)
+    # 50 .. 54: mean 52, standard deviation sqrt(2.5), over sqrt(5)
+    half = f"{T4 * math.sqrt(2.5 / 5):.2f}"
+    assert half == "1.96"
+    assert reference == [
+        "5",
+        f"52.00 ± {half}",
+        "75.00 ± 0.00",
+        "90.00 ± 0.00",
+        "",
+        "",
+        "0.06",
+        "1234",
+        "12.3",
+    ]
+    # worst 5, 5.1, 5, 5.1, 5: mean 5.04, variance 0.012 / 4; averaged 1, -1, 1, -1, 1: mean 0.2, variance 1.2
+    assert ours[0] == "5" and ours[4] == f"+5.04 ± {T4 * math.sqrt(0.003 / 5):.2f} better" == "+5.04 ± 0.07 better"
+    assert ours[5] == f"+0.20 ± {T4 * math.sqrt(1.2 / 5):.2f}" == "+0.20 ± 1.36"
+    assert ours[6:] == ["2e-05", "1236", "12.3"]
+    assert exact[4] == "-5.00 ± 0.00 worse" and exact[6:] == ["0", "14.3", "12.3"]
+
+
+def test_caption_says_what_was_run(small):
+    caption = quickstart_table(small).caption
+    assert "preset cpu, digits, model mlp, 8 workers, graph paper:53.8, 30 epochs, 5 seeds (0, 1, 2, 3, 4)" in caption
+    assert "scaled down" in caption and "\n" not in caption
+
+
+@pytest.mark.parametrize(("preset", "words"), [("smoke", "no conclusion"), ("paper", "a small stand-in"),
+                                               ("mine", "not the paper's setting")])  # fmt: skip
+def test_caption_of_other_presets(tmp_path, preset, words):
+    entry = record(tmp_path, "D-PSGD", 3, [network_row(0.5, 0.6, 0.7, 1.0, 1)])
+    write_experiment(tmp_path, "quickstart", preset, [entry])
+    caption = quickstart_table(tmp_path).caption
+    assert f"preset {preset}," in caption and words in caption and "1 seed (3)." in caption
+    assert "scaled down" not in caption
+
+
+def test_only_the_paper_preset_on_its_data_is_called_the_papers(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "DATASET", "cifar10")
+    entry = record(tmp_path, "D-PSGD", 3, [network_row(0.5, 0.6, 0.7, 1.0, 1)])
+    write_experiment(tmp_path, "quickstart", "paper", [entry])
+    assert "cifar10, " in (caption := quickstart_table(tmp_path).caption)
+    assert "uses the paper's setting." in caption and "stand-in" not in caption
+
+
+def test_few_seeds_and_missing_pairs(tmp_path):
+    entries = [record(tmp_path, "D-PSGD", seed, [network_row(0.5, 0.6, 0.7, 1.0, 1)]) for seed in range(4)]
+    entries += [record(tmp_path, "MATCHA", seed, [network_row(0.6, 0.6, 0.8, 1.0, 1)]) for seed in range(4)]
+    entries += [record(tmp_path, "all-reduce", 0, [network_row(0.6, 0.6, 0.8, math.nan, 1)])]
+    entries += [record(tmp_path, "no exchange", 9, [network_row(0.6, 0.6, 0.8, 1.0, 1)])]
+    write_experiment(tmp_path, "quickstart", "cpu", entries)
+    rows = quickstart_table(tmp_path).rows.set_index("method")
+    worst = "worst, less D-PSGD's"
+    assert rows.loc["MATCHA", worst] == "+10.00 ± 0.00"  # four seeds: never a verdict
+    assert rows.loc["all-reduce", worst] == "+10.00" and rows.loc["all-reduce", "worst worker (%)"] == "60.00"
+    assert rows.loc["no exchange", worst] == ""  # shares no seed with the reference
+    assert rows.loc["all-reduce", "consensus distance"] == "nan"
+
+
+def test_a_diverged_run_is_not_left_out(tmp_path):
+    entries = [record(tmp_path, "D-PSGD", seed, [network_row(0.5, 0.6, 0.7, 1.0, 1)]) for seed in range(4)]
+    entries += [record(tmp_path, "D-PSGD", 4, [network_row(0.1, 0.1, 0.1, math.nan, 1)])]
+    write_experiment(tmp_path, "quickstart", "cpu", entries)
+    rows = quickstart_table(tmp_path).rows
+    assert rows["consensus distance"].item() == "nan" and rows["worst worker (%)"].item().startswith("42.00 ")
+
+
+def test_without_the_reference_there_is_no_difference(tmp_path):
+    entries = [record(tmp_path, "MATCHA", seed, [network_row(0.5, 0.6, 0.7, 1.0, 1)]) for seed in range(2)]
+    write_experiment(tmp_path, "quickstart", "cpu", entries)
+    assert quickstart_table(tmp_path).rows["worst, less D-PSGD's"].item() == ""
+
+
+def test_a_verdict_needs_the_statistics(store):
+    table = quickstart_table(store).rows
+    for label, cell in table.set_index("method")["worst, less D-PSGD's"].items():
+        if label == "D-PSGD":
+            continue
+        mean, half = (float(part) for part in cell.split(" ")[0:3:2])
+        expected = "better" if mean - half > 0 else "worse" if mean + half < 0 else None
+        assert cell.split(" ")[3:] == ([expected] if expected else [])
+
+
+def test_markdown(small):
+    text = paper_tables.render("quickstart", small, "markdown")
+    caption, blank, head, rule, *body = text.split("\n")
+    assert blank == "" and caption.startswith("quickstart: preset cpu")
+    assert len({len(line) for line in (head, rule, *body)}) == 1 and len(body) == 3
+    assert re.fullmatch(r"\| -+ \|( -+: \|){9}", rule)
+    assert [cell.strip() for cell in body[0].split("|")[1:-1]] == quickstart_table(small).rows.iloc[0].tolist()
+
+
+def test_csv_reads_back(small):
+    text = paper_tables.render("quickstart", small, "csv")
+    read = pd.read_csv(io.StringIO(text), comment="#", dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(read, quickstart_table(small).rows, check_dtype=False)
+    assert text.startswith("# quickstart")
+
+
+def test_latex(small):
+    text = paper_tables.render("all", small, "latex")
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
+    assert body.count(r" \\") == 3 and body.count("&") == 27
+    assert r"worst worker (\%)" in text and r"$-$5.00 $\pm$ 0.00 worse" in body and "±" not in text
+    assert not re.search(r"(?<!\\)[%_#]", text) and text.isascii()
+    for environment in ("table*", "tabular"):
+        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 1
+
+
+def test_number():
+    values = [0.0, 3e-5, 0.01234, 12.345, 99.96, 1234.5, 2.5e7, math.nan, math.inf]
+    texts = ["0", "3e-05", "0.0123", "12.3", "100", "1234", "2.5e+07", "nan", "inf"]
+    assert list(map(paper_tables.number, values)) == texts
+
+
+def test_all_prints_every_experiment_that_was_run(small):
+    assert paper_tables.render("all", small) == paper_tables.render("quickstart", small)
+    entries = [record(small, "D-PSGD", 7, [network_row(0.5, 0.6, 0.7, 1.0, 1)])]
+    write_experiment(small, "cifar10_short", "smoke", entries)
+    both = [paper_tables.render(name, small) for name in ("quickstart", "cifar10_short")]
+    assert paper_tables.render("all", small) == "\n\n".join(both) and both[1].startswith("cifar10_short: preset smoke")
+
+
+def test_out_is_what_is_printed(small, tmp_path, capsys):
+    assert paper_tables.main(["--results", str(small)]) == 0
+    printed = capsys.readouterr().out
+    out = tmp_path / "new" / "table.md"
+    assert paper_tables.main(["--results", str(small), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == "" and out.read_bytes().decode() == printed
+
+
+def test_errors_take_one_line(small, tmp_path, capsys):
+    empty, blocked = str(tmp_path / "empty"), str(small / "experiments" / "quickstart.json" / "x")
+    for arguments, words in (
+        (["--results", empty], "no experiment has been run"),
+        (["--results", empty, "--table", "quickstart"], "python -m experiments.quickstart"),
+        (["--results", str(small), "--out", blocked], "cannot be written"),
+    ):
+        assert paper_tables.main(arguments) == 2
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.count("\n") == 1 and words in printed.err
+    next((small / "runs").glob("*allreduce*.csv")).unlink()
+    assert paper_tables.main(["--results", str(small)]) == 2
+    assert "1 of 15 runs of quickstart are missing" in capsys.readouterr().err
+
+
+def run_python(*arguments, hash_seed):
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def drawn(store, tmp_path_factory):
+    """The folder that the two commands, run as a user runs them, have filled from the made-up runs."""
+    out, results = tmp_path_factory.mktemp("drawn"), ["--results", str(store)]
+    output = run_python("-m", "figures.quickstart", *results, "--out", str(out), hash_seed="1")
+    assert output.split() == [str(out / "quickstart.pdf"), str(out / "quickstart.png")]
+    run_python("paper_tables.py", *results, "--out", str(out / "table.md"), hash_seed="1")
+    return out
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_same_runs_same_bytes_and_no_torch(store, drawn, tmp_path):
+    results, table = ["--results", str(store)], str(tmp_path / "table.md")
+    code = (
+        "import sys, paper_tables, figures.quickstart\n"
+        f"assert paper_tables.main([*{results}, '--out', {table!r}]) == 0\n"
+        f"assert figures.quickstart.main([*{results}, '--out', {str(tmp_path)!r}]) == 0\n"
+        "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    run_python("-c", code, hash_seed="2")
+    assert contents(tmp_path) == contents(drawn) and len(contents(drawn)) == 3
+
+
+def test_figure_files(store, drawn, tmp_path, monkeypatch):
+    # the user's own settings must not leak in
+    monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 9)
+    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", 50)
+    pdf, png = quickstart.draw(store, tmp_path)
+    assert pdf.read_bytes() == (drawn / "quickstart.pdf").read_bytes()
+    assert png.read_bytes() == (drawn / "quickstart.png").read_bytes()
+    assert b"CreationDate" not in pdf.read_bytes() and b"Software" not in png.read_bytes()
+    assert matplotlib.image.imread(png).shape[1] == round(style.PAGE_WIDTH * 300)
+
+
+def test_figure_shows_the_means(store):
+    methods = {}
+    for label, _, run in load_experiment(store, "quickstart"):
+        methods.setdefault(label, []).append(run)
+    with style.sheet():
+        _, (worst, price, apart) = style.figure(3, 2.5)
+        quickstart.worst_against_epoch(worst, methods)
+        quickstart.mean_against_bytes(price, methods)
+        quickstart.consensus_against_epoch(apart, methods)
+    line = worst.get_lines()[2]
+    by_hand = np.mean([100 * run.network["worst_accuracy"] for run in methods["D-PSGD"]], axis=0)
+    np.testing.assert_allclose(line.get_ydata(), by_hand)
+    assert line.get_color() == style.LOOKS["D-PSGD"].color and list(line.get_xdata()) == list(range(1, 31))
+    np.testing.assert_allclose(price.get_lines()[2].get_xdata(), 6.4 * np.arange(1, 31))
+    assert price.get_xscale() == apart.get_yscale() == "log"
+    # all-reduce agrees exactly, which a logarithmic axis cannot show: said in words
+    assert len(worst.get_lines()) == 8 and len(apart.get_lines()) == 7
+    assert apart.get_title(loc="left") == "(c) disagreement (all-reduce: 0)"
+    assert price.texts[0].get_text() == "no exchange (0 MB), at the end"
+
+
+def test_epochs_without_evaluation_are_left_out(tmp_path):
+    rows = [network_row(0.1 * e, 0.2, 0.3, 1.0, e) if e % 2 == 0 else {"logical_bytes": 10**6 * e} for e in range(1, 7)]
+    record(tmp_path, "D-PSGD", 0, rows)
+    values = quickstart.curves(RunStore(tmp_path).runs(), "worst_accuracy")
+    assert values.index.tolist() == [2, 4, 6]
+    mean, low, high = quickstart.band(values)
+    assert mean == pytest.approx([0.2, 0.4, 0.6]) and (low == mean).all() and (high == mean).all()
+
+
+def test_looks_are_distinct_and_complete():
+    looks = list(style.LOOKS.values())
+    assert set(METHODS) < set(style.LOOKS)
+    assert len({entry.color for entry in looks}) == len({entry.marker for entry in looks}) == len(looks)
+    with pytest.raises(ConfigError, match="'new method'"):
+        style.look("new method")
+
+
+def test_figure_errors_take_one_line(store, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for arguments, words in (
+        (["--results", str(tmp_path)], "python -m experiments.quickstart"),
+        (["--results", str(store), "--out", str(tmp_path / "file")], "cannot be written"),
+    ):
+        assert quickstart.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and words in error

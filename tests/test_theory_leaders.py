@@ -1,0 +1,241 @@
+"""Leaders' matrices: exact moments against enumeration, sampling and the code that trains; bounds from both sides."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from aldsgd import theory_adversary as adversary
+from aldsgd import theory_leaders as leaders
+from aldsgd.errors import ConfigError
+from aldsgd.graphs import complete, erdos_renyi, paper_graph, paper_set, ring, star
+from aldsgd.leaders import ALDSGD
+from aldsgd.mixing import metropolis_matrix
+from aldsgd.network import LocalNetwork
+from aldsgd.theory import disagreement_basis, disagreement_part, fastest_rho, spectrum
+from baselines.dpsgd import DPSGD
+from baselines.matcha import MATCHA
+
+README = (0.3, 0.1, 0.2, 0.2)
+WEIGHTS = leaders.pulls(*README)
+
+
+def rows_of(algorithm, t, losses):
+    """C_t as the training code makes it."""
+    network = LocalNetwork(algorithm.n)
+    hood = network.neighbourhood(algorithm.matchings(t))
+    hood.loss = network.exchange_losses(torch.from_numpy(losses), hood)
+    matrix = np.zeros((algorithm.n, algorithm.n))
+    matrix[hood.row, hood.col] = algorithm.after(t, hood)
+    return matrix
+
+
+@pytest.mark.parametrize("level", [100, 53.8, 38.5])
+def test_leader_matrices_are_those_that_train(level):
+    graph, rng = paper_graph(level), np.random.default_rng(0)
+    core = DPSGD(graph, allow_disconnected=True)
+    for coefficients in (README, (0.3, 0.1, 0.1, 0.1), (0.0, 0.5, 0.0, 0.3)):
+        losses = rng.random(8)
+        closed = leaders.closed_neighbourhoods(8, graph.matchings)
+        best = leaders.best_leaders(closed, losses[None])[0]
+        ours = leaders.leader_matrix(8, graph.matchings, core.alphas[0], best, leaders.pulls(*coefficients))
+        assert np.allclose(ours, rows_of(ALDSGD(core, *coefficients), 0, losses))
+
+
+def test_ties_of_degrees_under_random_matchings_are_those_that_train():
+    graph = paper_graph(100)
+    core = MATCHA(graph, 0.5, seed=1)
+    alone = ALDSGD(core, 0, 1.0, 0, 0)  # C_t = S_tau
+    for t in range(20):
+        expected = rows_of(alone, t, np.ones(8))
+        assert np.array_equal(leaders.selection(leaders.degree_leaders(8, core.matchings(t))), expected)
+
+
+def test_four_coefficients_act_through_two_numbers():
+    a, b, c = WEIGHTS
+    assert (a, b, c) == pytest.approx((0.36, 0.38, 0.26)) and a + b + c == pytest.approx(1)
+    same = (0.38, 0.26, 0.0, 0.0)
+    core, losses = DPSGD(paper_graph(69.2)), np.random.default_rng(5).random(8)
+    assert np.allclose(rows_of(ALDSGD(core, *README), 0, losses), rows_of(ALDSGD(core, *same), 0, losses))
+
+
+@pytest.mark.parametrize("graph", [ring(5), star(6), complete(4), erdos_renyi(6, 0.4, seed=2)])
+def test_random_rank_moments_by_enumeration(graph):
+    n = graph.n
+    closed = leaders.closed_neighbourhoods(n, graph.matchings)
+    orders = np.array(list(itertools.permutations(range(n))))
+    chosen = np.eye(n)[leaders.best_leaders(closed, orders)]
+    mean, joint = leaders.random_rank_moments(closed)
+    assert np.allclose(mean, chosen.mean(axis=0))
+    assert np.allclose(joint, np.einsum("rik,rjl->ikjl", chosen, chosen) / len(orders))
+
+
+@pytest.mark.parametrize("schedule", [
+    leaders.dpsgd_schedule([paper_graph(53.8)]), leaders.matcha_schedule([paper_graph(53.8)], 0.5),
+    leaders.dpsgd_schedule(paper_set(84.6, 2)),
+])  # fmt: skip
+def test_moments_of_the_matrices_by_sampling(schedule):
+    rng = np.random.default_rng(0)
+    for step in schedule:
+        drawn = np.stack([leaders.sample_matrix(step, WEIGHTS, rng) for _ in range(6000)])
+        exact = leaders.combine(leaders.step_terms(step), step.alpha, WEIGHTS)
+        error = np.sqrt(((drawn[:, :, :, None, None] * drawn[:, None, None]).var(axis=0)) / len(drawn))
+        seen = np.einsum("rik,rjl->ikjl", drawn, drawn, optimize=True) / len(drawn)
+        assert (abs(seen - exact) <= 6 * error + 1e-12).all()
+        assert np.allclose(leaders.mean_matrix(step, WEIGHTS), drawn.mean(axis=0), atol=0.05)
+        assert np.allclose(leaders.mean_matrix(step, WEIGHTS).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("schedule, weights", [
+    (leaders.dpsgd_schedule([paper_graph(53.8)]), WEIGHTS),
+    (leaders.matcha_schedule([paper_graph(53.8)], 0.5), WEIGHTS),
+    (leaders.dpsgd_schedule(paper_set(53.8)), WEIGHTS),
+])  # fmt: skip
+def test_the_radius_against_monte_carlo_products(schedule, weights):
+    steps, runs, rng = 12, 4000, np.random.default_rng(1)
+    basis = disagreement_basis(8)
+    operators = [leaders.operator(leaders.compress(leaders.combine(leaders.step_terms(s), s.alpha, weights)))
+                 for s in schedule]  # fmt: skip
+    products, sizes = np.repeat(np.eye(7)[None], runs, axis=0), []
+    for t in range(steps):
+        step = schedule[t % len(schedule)]
+        drawn = np.stack([leaders.sample_matrix(step, weights, rng) for _ in range(runs)])
+        products = basis.T @ drawn @ basis @ products
+        sizes.append(np.square(products).sum(axis=(1, 2)))
+    exact = np.eye(7).ravel()
+    for t in reversed(range(steps)):
+        exact = operators[t % len(operators)] @ exact
+    expected = np.trace(exact.reshape(7, 7))
+    error = sizes[-1].std() / math.sqrt(runs)
+    assert abs(sizes[-1].mean() - expected) < 5 * error
+    # One period further shrinks by the radius, up to what the starting vector still holds.
+    period = len(schedule)
+    ratio = (sizes[-1].mean() / sizes[-1 - period].mean()) ** (1 / period)
+    assert ratio == pytest.approx(leaders.mean_square_radius(operators), rel=0.06)
+
+
+def test_without_leaders_the_radius_is_rho():
+    for graph in (paper_graph(53.8), ring(8)):
+        (step,) = leaders.dpsgd_schedule([graph])
+        moment = leaders.combine(leaders.step_terms(step), step.alpha, (1, 0, 0))
+        small = leaders.compress(moment)
+        rho = fastest_rho(spectrum(graph))
+        assert leaders.mean_square_radius([leaders.operator(small)]) == pytest.approx(rho)
+        assert leaders.one_step_norm(small) == pytest.approx(rho)
+        assert leaders.period_norm([leaders.operator(small)] * 2) == pytest.approx(rho**2)
+        assert leaders.influence([leaders.operator(moment)]) == pytest.approx(1 / 8)
+        assert leaders.column_moments(moment, leaders.mean_matrix(step, (1, 0, 0))) == {"column_rms": 0, "drift": 0}
+
+
+def test_a_one_step_norm_above_one_can_contract():
+    (step,) = leaders.dpsgd_schedule([paper_graph(53.8)])
+    small = leaders.compress(leaders.combine(leaders.step_terms(step), step.alpha, WEIGHTS))
+    assert leaders.one_step_norm(small) > 1 > leaders.mean_square_radius([leaders.operator(small)])
+
+
+def test_influence_on_the_complete_graph_by_hand():
+    # a J + b 1 e_k^T with k uniform: after one step all agree on the row pi = a/n + b e_k, and stay there.
+    n, a, b = 5, 0.6, 0.4
+    (step,) = leaders.dpsgd_schedule([complete(n)])
+    moment = leaders.combine(leaders.step_terms(step), step.alpha, (a, b, 0.0))
+    assert leaders.influence([leaders.operator(moment)]) == pytest.approx((a**2 + 2 * a * b) / n + b**2)
+
+
+def test_influence_against_products():
+    (step,) = leaders.dpsgd_schedule([paper_graph(84.6)])
+    rng, sizes = np.random.default_rng(2), []
+    for _ in range(400):
+        product = np.eye(8)
+        for _ in range(60):
+            product = leaders.sample_matrix(step, WEIGHTS, rng) @ product
+        assert np.ptp(product, axis=0).max() < 1e-6
+        sizes.append(np.square(product[0]).sum())
+    moment = leaders.combine(leaders.step_terms(step), step.alpha, WEIGHTS)
+    error = np.std(sizes) / math.sqrt(len(sizes))
+    assert abs(leaders.influence([leaders.operator(moment)]) - np.mean(sizes)) < 5 * error
+
+
+def test_drift_of_the_mean_is_bounded_and_the_bound_is_met():
+    (step,) = leaders.dpsgd_schedule([paper_graph(69.2)])
+    rng = np.random.default_rng(3)
+    exact = leaders.column_moments(
+        leaders.combine(leaders.step_terms(step), step.alpha, WEIGHTS), leaders.mean_matrix(step, WEIGHTS)
+    )
+    drawn = np.stack([leaders.sample_matrix(step, WEIGHTS, rng) for _ in range(4000)])
+    v = (drawn.sum(axis=1) - 1) / 8
+    assert exact["column_rms"] == pytest.approx(np.sqrt(np.mean((8 * v) ** 2)), rel=0.03)
+    assert exact["drift"] == pytest.approx(np.sqrt(8 * np.linalg.eigvalsh(v.T @ v / len(v))[-1]), rel=0.03)
+    x = rng.standard_normal((8, 3))
+    moved = np.square(v @ (x - x.mean(axis=0))).sum(axis=1).mean()
+    assert moved <= exact["drift"] ** 2 * np.square(x - x.mean(axis=0)).sum() / 8 * 1.05
+
+
+def test_adversarial_bounds_enclose_what_adversaries_can_play():
+    (step,) = leaders.dpsgd_schedule([paper_graph(84.6)])
+    orders, exhaustive = adversary.loss_orders(8, 0)
+    assert exhaustive and len(orders) == math.factorial(8)
+    matrices = adversary.reachable_matrices(step, WEIGHTS, orders)
+    low = max(adversary.fixed_order_rate(matrices[:, None]), adversary.greedy_rate([matrices]))
+    high = adversary.ellipsoid_rate([matrices])
+    assert low <= high < 1 < adversary.worst_one_step(matrices)
+    rng = np.random.default_rng(0)
+    parts = np.stack([disagreement_part(matrix) for matrix in matrices])
+    product = np.eye(7)
+    for _ in range(400):
+        product = parts[rng.integers(len(parts))] @ product
+    assert np.linalg.norm(product, 2) ** (2 / 400) <= high * 1.05  # up to the ellipsoid's eccentricity over 400 steps
+
+
+def test_the_ellipsoid_bound_is_tight_for_one_matrix():
+    # Defective, so its norm is far above its radius: only a better norm than the Euclidean one shows it.
+    matrix = np.array([[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.1, 0.1, 0.8]])
+    radius = np.abs(np.linalg.eigvals(disagreement_part(matrix))).max() ** 2
+    assert adversary.ellipsoid_rate([matrix[None]]) == pytest.approx(radius, abs=0.01)
+    assert adversary.fixed_order_rate(matrix[None, None]) == pytest.approx(radius)
+
+
+def test_an_adversary_of_a_period():
+    schedule = leaders.dpsgd_schedule(paper_set(100, 2))
+    orders, exhaustive = adversary.loss_orders(9, 50)
+    assert not exhaustive and orders.shape == (50, 9)
+    steps = [adversary.reachable_matrices(step, WEIGHTS, np.array([range(8), range(7, -1, -1)])) for step in schedule]
+    fixed = adversary.fixed_order_rate(np.stack([steps[0], steps[1]], axis=1))
+    assert fixed <= adversary.ellipsoid_rate(steps) + 1e-9
+    assert adversary.greedy_rate(steps) <= adversary.ellipsoid_rate(steps) + 1e-9
+
+
+def test_nonnegative_weights_contract_whoever_leads():
+    graph, rng = paper_graph(53.8), np.random.default_rng(4)
+    w = metropolis_matrix(graph)
+    bound = adversary.guaranteed_rate([w], WEIGHTS[0])
+    assert bound < 1
+    product, steps = np.eye(8), 40
+    for _ in range(steps):
+        best = rng.integers(0, 8, 8)  # any leaders at all, not even neighbours
+        product = (WEIGHTS[0] * w + WEIGHTS[1] * leaders.selection(best) + WEIGHTS[2] * np.eye(8)) @ product
+    assert adversary.ergodic_coefficient(product) ** (2 / steps) <= bound
+    assert math.isnan(adversary.guaranteed_rate([np.eye(8) - 0.44 * graph.laplacian], 0.36))
+    assert adversary.guaranteed_rate([metropolis_matrix(paper_graph(38.5))], 0.36) == 1
+
+
+def test_the_ergodic_coefficient():
+    assert adversary.ergodic_coefficient(np.eye(3)) == 1
+    assert adversary.ergodic_coefficient(np.full((3, 3), 1 / 3)) == pytest.approx(0, abs=1e-15)
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((4, 4))
+    matrix += (1 - matrix.sum(axis=1, keepdims=True)) / 4
+    for _ in range(50):
+        x = rng.standard_normal(4)
+        assert np.ptp(matrix @ x) <= adversary.ergodic_coefficient(matrix) * np.ptp(x) * (1 + 1e-12)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ConfigError, match="3 losses for 8 workers"):
+        leaders.best_leaders(np.eye(8, dtype=bool), np.ones((1, 3)))
+    (step,) = leaders.matcha_schedule([paper_graph(53.8)], 0.5)
+    with pytest.raises(ConfigError, match="certain"):
+        adversary.reachable_matrices(step, WEIGHTS, np.array([range(8)]))
+    with pytest.raises(ConfigError, match="row 0 of the mixing matrix"):
+        adversary.guaranteed_rate([np.full((2, 2), 0.6)], 0.5)

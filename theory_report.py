@@ -1,0 +1,137 @@
+"""THEORY.md: every assumption and statement with its verdict, number, figure and command, from the committed tables.
+
+    python theory_report.py            write THEORY.md from results/theory
+    python theory_report.py --check    fail unless THEORY.md is exactly what the tables say (the check of CI)
+
+Verdicts are computed by the rules in aldsgd/theory_mixing_statements.py and theory_training_statements.py, nowhere
+else; torch is never imported. To add a statement, append it to the list of its script there.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from aldsgd import theory_records
+from aldsgd.cache import replace_file
+from aldsgd.errors import ConfigError
+from aldsgd.theory_mixing_statements import leader_statements, leader_table, spectrum_statements
+from aldsgd.theory_training_statements import assumption_statements, rate_statements, scaling_statements
+from aldsgd.theory_verdicts import Frames, Statement, table
+
+SCRIPTS: dict[str, tuple[str, str]] = {
+    "theory_spectrum": ("Graphs, schedules and budgets", "theory_spectrum"),
+    "theory_leader_mixing": ("Leaders' mixing matrices", "theory_leader_mixing"),
+    "theory_assumptions": ("Assumptions along real training", "theory_assumptions"),
+    "theory_rate": ("Rates and bounds", "theory_rate"),
+    "theory_scaling": ("Many workers", "theory_scaling"),
+}
+OPENING = (
+    "Written by `python theory_report.py` from the CSVs in `results/theory`; never edited by hand. A verdict is a rule "
+    "in its code applied to the numbers: holds, fails, or where it holds. Intervals are 95 % Student-t over seeds. "
+    "Rates are per step, squared, comparable to rho; below one means that the workers agree; `matcha` has budget 0.5. "
+    "Levels such as 53.8 % are the paper's graphs; x 3 means three rotating ones. Definitions and derivations: the "
+    "docstrings of `aldsgd/theory.py`, `theory_leaders.py`, `theory_adversary.py` and `quadratics.py`."
+)
+SMOKE = " Preset smoke only shows that the code runs; no conclusion may be drawn from it."
+EXTRA_FIGURES = {"theory_leader_mixing": ("theory_leader_map",)}
+
+
+def statements_of(script: str, frames: Frames, rho: float | None) -> list[Statement]:
+    if script == "theory_assumptions":
+        return assumption_statements(frames, rho)
+    writer: dict[str, Callable[[Frames], list[Statement]]] = {
+        "theory_spectrum": spectrum_statements,
+        "theory_leader_mixing": leader_statements,
+        "theory_rate": rate_statements,
+        "theory_scaling": scaling_statements,
+    }
+    return writer[script](frames)
+
+
+def made_by(script: str, record: dict) -> str:
+    """How a section's tables were made."""
+    configuration = record["configuration"]
+    seeds = configuration.get("seeds")
+    made = [f"preset {record['preset']}"] + ([f"{len(seeds)} seeds"] if seeds else [])
+    made.append(f"{configuration['cpu_seconds']:.0f} s of one core")
+    return f"`python -m experiments.{script}` ({', '.join(made)})." + SMOKE * (record["preset"] == "smoke")
+
+
+def samples_used(rows: pd.DataFrame) -> str:
+    """The data sets, models and shards that the runs were made on."""
+    counts = rows.groupby(["dataset", "model", "split", "train_images"], sort=False)["seed"].nunique()
+    return (
+        "Used: "
+        + "; ".join(
+            f"{dataset}, {model}, {split} shards, {samples} training samples, {seeds} seeds"
+            for (dataset, model, split, samples), seeds in counts.items()
+        )
+        + "."
+    )
+
+
+def report(results: Path) -> str:
+    """The text of THEORY.md. Raises ConfigError, naming the command, where a table is missing or altered."""
+    read = {script: theory_records.read(results, script) for script in SCRIPTS}
+    schedules = read["theory_spectrum"][1]["spectrum_schedules"]
+    used = schedules[
+        (schedules["graph"] == "paper:53.8") & (schedules["method"] == "dpsgd") & (schedules["graphs"] == 1)
+    ]
+    rho = float(used["rho"].iloc[0]) if len(used) else None
+    parts = ["# What the theory assumes and states, checked numerically", OPENING]
+    for script, (title, figure) in SCRIPTS.items():
+        record, frames = read[script]
+        shown = " ".join(f"![{title}](figures/{name}.png)" for name in (figure, *EXTRA_FIGURES.get(script, ())))
+        parts += [f"## {title}", made_by(script, record), shown]
+        if script == "theory_assumptions":
+            parts.append(samples_used(frames["assumptions"]))
+        lines = [
+            {
+                "statement": found.text,
+                "verdict": found.verdict,
+                "number": found.number,
+                "figure": f"[{figure}](figures/{figure}.png)",
+                "command": f"`python -m experiments.{script}`",
+            }
+            for found in statements_of(script, frames, rho)
+        ]
+        parts.append(table(pd.DataFrame(lines)))
+        if script == "theory_leader_mixing":
+            parts.append("README coefficients (c1 = 0.3, c2 = 0.1, p1 = p2 = 0.2), core by core:")
+            parts.append(leader_table(frames))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Write THEORY.md from the tables of the theory scripts.")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables (default: results)")
+    parser.add_argument("--out", type=Path, default=Path("THEORY.md"), help="file to write (default: THEORY.md)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail unless the file is up to date")
+    options = parser.parse_args(arguments)
+    try:
+        text = report(options.results)
+    except ConfigError as error:
+        print(f"theory_report.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        if not options.check:
+            replace_file(options.out, lambda path: path.write_bytes(text.encode()))
+            return 0
+        found = options.out.read_text(encoding="utf-8")
+    except OSError as error:
+        print(f"theory_report.py: {options.out} cannot be used ({error.strerror})", file=sys.stderr)
+        return 2
+    if found == text:
+        return 0
+    lines = list(difflib.unified_diff(found.splitlines(), text.splitlines(), str(options.out), "from the tables", n=0))
+    print("\n".join(lines[:20]), file=sys.stderr)
+    print(f"theory_report.py: {options.out} is not what the tables say; run python theory_report.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
