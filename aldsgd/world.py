@@ -43,8 +43,9 @@ class World:
     def __init__(self, device: str = "cpu", rank: int = 0, size: int = 1, timeout: float = TIMEOUT, store=None):
         self.device, self.rank, self.size, self.timeout = device, rank, size, timeout
         self._store, self._texts, self._left = store, 0, threading.Event()
+        self._beats = threading.Thread(target=self._beat, daemon=True)
         if size > 1:
-            threading.Thread(target=self._beat, daemon=True).start()
+            self._beats.start()
 
     def together(self, function: Callable[[], T]) -> T:
         """``function()`` on every rank; a ConfigError on one is raised on all, with the same message."""
@@ -146,6 +147,9 @@ class World:
     def leave(self) -> None:
         """Part from the other processes after the last exchange."""
         self._left.set()
+        if self._beats.is_alive():
+            # A thread that is inside the store while the interpreter ends would abort the whole process.
+            self._beats.join(self.timeout)
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
