@@ -142,6 +142,21 @@ def resnet_small(classes: int, shape: tuple[int, int, int] = (3, 32, 32)) -> nn.
     )  # fmt: skip
 
 
+def cnn(classes: int, shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
+    """Three 3x3 convolutions of stride 2 with BatchNorm: 24,346 parameters at 10 classes and 3 channels. Not in the
+    paper.
+
+    Widths 16, 32, 64. With few layers a step at batch 16 on a CPU is arithmetic rather than calls, twice as fast as
+    ``resnet_small``: for experiments of many runs.
+    """
+    layers: list[nn.Module] = []
+    inputs = shape[0]
+    for width in (16, 32, 64):
+        layers += [_conv(inputs, width, 3, stride=2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        inputs = width
+    return nn.Sequential(*layers, *_pool_and_classify(inputs, classes))
+
+
 def mlp(classes: int, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
     """One hidden layer of 128 ReLU units: 64-128-10 on the digits. Takes any shape, flattened."""
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, classes))
@@ -154,7 +169,7 @@ def logistic(classes: int, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
 
 _IMAGE_MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50_narrow": resnet50_narrow, "wrn28_10": wrn28_10,
-    "vgg16_bn": vgg16_bn, "resnet_small": resnet_small,
+    "vgg16_bn": vgg16_bn, "resnet_small": resnet_small, "cnn": cnn,
 }  # fmt: skip
 _FLAT_MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "logistic": logistic}
 NAMES = (*_IMAGE_MODELS, *_FLAT_MODELS)

@@ -4,7 +4,7 @@ What:     the released code's D-PSGD uses two matchings in turn and leaves worke
           matchings, under D-PSGD and under AL-DSGD; different and same initial models; one graph and two in turn; at
           53.8 % (all eight combinations) and at 100 % (different initial models). Per-worker accuracy, the isolated
           workers marked. Two graphs alternate over the global step.
-          cpu: as ``convergence`` (CIFAR-10 cut to 8,000 images, 8 epochs). paper: 200 epochs of all of it.
+          cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). paper: 200 epochs of all of it.
 Command:  python -m experiments.baseline_audit --data DIR
 Hardware: one CPU core; 120 runs of about 30 s each, 1 hour (50 of them are shared with other experiments).
 Expect:   the released schedule leaves workers 1, 5 and 7 of the 53.8 % graph, and 0 and 4 together at 100 %, behind;

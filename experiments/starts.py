@@ -4,7 +4,7 @@ What:     D-PSGD and AL-DSGD from the same model, from the mean of random ones (
           released code), and from different ones with each tensor scaled by U(0, 2) (the released three-graph script).
           Statistics of tested models: each worker's own, averaged over workers, re-estimated for the averaged model.
           8 workers on the paper's 53.8 % graph, five seeds.
-          cpu: as ``convergence`` (CIFAR-10 cut to 8,000 images, 8 epochs). paper: 200 epochs of all of it.
+          cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). paper: 200 epochs of all of it.
 Command:  python -m experiments.starts --data DIR
 Hardware: one CPU core; 80 runs of about 30 s each, 40 minutes (20 of them are shared with other experiments).
 Expect:   the averaged model of workers that started apart needs its own statistics; workers themselves do not.

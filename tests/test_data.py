@@ -213,6 +213,7 @@ def test_normalise_is_torchvisions(dtype):
     torch.testing.assert_close(result.double(), expected, rtol=0, atol=1e-6)
     nested = normalise(images.view(5, 1, 3, 4, 4), torch.tensor(mean), torch.tensor(std), dtype)
     assert torch.equal(nested[:, 0], result)
+    assert result.is_contiguous(memory_format=torch.channels_last)
     assert normalise(images, None, None).max() <= 1
 
 

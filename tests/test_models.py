@@ -7,7 +7,7 @@ from torch import nn
 from aldsgd.errors import ConfigError
 from aldsgd.models import NAMES, build
 
-SMALL = ("mlp", "logistic", "resnet_small")
+SMALL = ("mlp", "logistic", "resnet_small", "cnn")
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ SMALL = ("mlp", "logistic", "resnet_small")
         ("wrn28_10", 100, (3, 32, 32), 36_546_980),
         ("vgg16_bn", 10, (3, 32, 32), 14_728_266),
         ("resnet_small", 10, (3, 32, 32), 78_042),
+        ("cnn", 10, (3, 32, 32), 24_346),
         ("mlp", 10, (1, 8, 8), 64 * 128 + 128 + 128 * 10 + 10),
         ("logistic", 10, (1, 8, 8), 650),
     ],
