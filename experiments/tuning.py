@@ -12,7 +12,7 @@ from dataclasses import replace
 from experiments.common import Entry
 from experiments.scales import CIFAR10, CIFAR100, SMALL, TUNING_SEED, method, script
 
-RATES = (0.05, 0.1, 0.2, 0.4, 0.8)
+RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 SEEDS = dict.fromkeys(("smoke", "cpu", "paper"), (TUNING_SEED,))
 
 
