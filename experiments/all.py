@@ -35,8 +35,8 @@ from experiments.scales import SEEDS
 
 #: In the order in which they are run: those that answer most, and share most, come first.
 EXPERIMENTS = (
-    "convergence", "baseline_audit", "ablation", "communication", "sparsity", "degree_effect", "starts",
-    "final_accuracy", "tuning", "heterogeneous", "non_iid", "sixteen_workers", "sensitivity",
+    "tuning", "convergence", "baseline_audit", "sparsity", "communication", "degree_effect", "final_accuracy",
+    "ablation", "heterogeneous", "non_iid", "sixteen_workers", "sensitivity", "starts",
 )  # fmt: skip
 OWN_SEEDS = {"tuning": tuning.SEEDS}
 #: Training images per second on one quiet core, for the estimate before any run of the kind is in the store.

@@ -4,7 +4,7 @@ What:     test accuracy and loss against epoch, logical bytes and modelled secon
           released-schedule D-PSGD, D-PSGD, MATCHA, all-reduce, AL-DSGD on each core, and with three rotating graphs;
           8 workers on the paper's 53.8 % graph, a different random model per worker, five seeds.
           cpu: CIFAR-10 cut to 6,000 training and 2,000 test images, three convolutions with BatchNorm (24,346
-          parameters), 8 epochs (376 steps) instead of 200, lr 0.2 (tuned for D-PSGD), tested every 2 epochs.
+          parameters), 8 epochs (376 steps) instead of 200, lr 0.8 (tuned for D-PSGD), tested every 2 epochs.
           paper: all of CIFAR-10, the narrow ResNet-50, 200 epochs, lr 0.4.
 Command:  python -m experiments.convergence --data DIR
 Hardware: one CPU core; 50 runs of about 30 s each, 25 minutes in all.

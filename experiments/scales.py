@@ -23,7 +23,7 @@ LEVELS = ("100", "84.6", "69.2", "53.8", "38.5")
 SMOKE = RunConfig(dataset="digits", model="mlp", train_images=256, test_images=64, graph=GRAPH, lr=0.1, epochs=2)
 CPU_CIFAR10 = RunConfig(
     dataset="cifar10", model="cnn", train_images=6000, test_images=2000, bn_images=1024, augment=True,
-    graph=GRAPH, lr=0.2, lr_drops=((4, 0.1), (6, 0.1)), epochs=8, eval_every=2,
+    graph=GRAPH, lr=0.8, lr_drops=((4, 0.1), (6, 0.1)), epochs=8, eval_every=2,
 )  # fmt: skip
 CPU_CIFAR100 = replace(CPU_CIFAR10, dataset="cifar100")
 # Only tested at the end: its experiments ask where methods end, and there are many.
