@@ -140,8 +140,8 @@ class World:
             return False
 
     def abandon(self) -> None:
-        """Wait, before this rank ends on an error, for those that have yet to read from the store it may keep."""
-        if self.rank == 0 and self.size > 1:
+        """Wait, before this rank ends without ``leave``, for those that have yet to read from the store it may keep."""
+        if self.rank == 0 and self.size > 1 and not self._left.is_set():
             time.sleep(LISTEN)
 
     def leave(self) -> None:

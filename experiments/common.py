@@ -121,7 +121,7 @@ def train_missing(name: str, entries: list[tuple[str, int, RunConfig]], options:
         train_into(store, config, options, world)
     world.leave()
     if world.rank > 0:
-        sys.exit(0)
+        end(0)
     return store
 
 
@@ -249,6 +249,8 @@ def command(main: Callable[[], None]) -> None:
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:
         main()
+        if World.current.size > 1:
+            end(0)
     except ConfigError as error:
         alone = World.current.size > 1 and not getattr(error, "on_all_ranks", False)
         print(f"error: {error}", file=errors if alone else sys.stderr)
@@ -271,7 +273,8 @@ def command(main: Callable[[], None]) -> None:
 
 
 def end(code: int) -> None:
-    """Leave the script; between processes without tearing down connections, which could wait for a lost process."""
+    """Leave the script; between processes without tearing down connections, which could wait for a lost process, and
+    without ending the interpreter, which aborts where a thread of torch is still at work."""
     if World.current.size == 1:
         sys.exit(code)
     if code == 2:

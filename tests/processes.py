@@ -215,6 +215,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def work(job: str, world: World, folder: Path, arguments: list[str]) -> None:
+    JOBS[job](world, folder, *arguments)
+    world.leave()
+
+
 def main() -> None:
     (job, *arguments), size, folder = sys.argv[1].split(":"), int(sys.argv[2]), Path(sys.argv[3])
     os.environ |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -227,8 +232,7 @@ def main() -> None:
         if child == 0:
             os.environ["RANK"] = str(rank)
             warnings.simplefilter("ignore")
-            common.command(lambda: JOBS[job](join("cpu", timeout), folder, *arguments))
-            World.current.leave()
+            common.command(lambda: work(job, join("cpu", timeout), folder, arguments))
             sys.exit(0)
         children[child] = rank
     codes = {}
