@@ -27,6 +27,7 @@ __all__ = ["FORMATS", "TABLES", "Table", "number", "render"]
 TABLES: dict[str, Callable[[Path], Table]] = {
     "quickstart": partial(methods, name="quickstart"),
     "cifar10_short": partial(methods, name="cifar10_short"),
+    "claims": claims.overview,
     **experiments.TABLES,
 }
 

@@ -96,6 +96,17 @@ def test_numbers_by_hand(tmp_path):
     assert "holds" not in sections["C1"] + sections["C2"]
 
 
+def test_the_table_has_a_row_and_a_command_for_each_claim(tmp_path):
+    made_up(tmp_path)
+    rows = [line.split("|")[1:-1] for line in paper_tables.render("claims", tmp_path).splitlines() if "| C" in line]
+    assert [row[0].split(":")[0].strip() for row in rows] == [claim.name for claim in CLAIMS]
+    assert [cell.strip() for cell in rows[0][1:]] == [
+        "AL-DSGD, three graphs, CIFAR-10", "+2.10 ± 0.20 points (n = 5)", "+7.10 ± 0.20 points (n = 5)",
+        "at cpu scale: better", "`python -m experiments.final_accuracy --preset cpu --data DIR`",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in rows[3][1:]] == ["", "-", "-", "not measured", "-"]
+
+
 def test_the_word_holds_needs_the_paper_preset_and_five_seeds(tmp_path):
     made_up(tmp_path / "paper", "paper")
     made_up(tmp_path / "few", "paper", seeds=4)
