@@ -26,7 +26,7 @@ from aldsgd.engines import choose
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.graphs import Rotation, line, paper_graph, paper_set
-from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.leaders import ALDSGD
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import Arithmetic
 from aldsgd.stacked import obstacle
@@ -36,60 +36,19 @@ from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD, ReleasedDPSGD
 from baselines.matcha import MATCHA
 from baselines.single import Single
+from experiments.engine_agreement import difference, equalise, random_batch, side_by_side, take_step
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-def batch(n: int, b: int, shape, seed: int, classes: int = 10, dtype=torch.float64):
-    """Random images (n, b, *shape) with a brightness of their own, and labels (n, b)."""
-    draw = torch.Generator().manual_seed(seed)
-    images = torch.randn(n, b, *shape, generator=draw, dtype=torch.float64)
-    images += torch.randn(n, b, *[1] * len(shape), generator=draw, dtype=torch.float64)
-    return images.to(dtype), torch.randint(classes, (n, b), generator=draw)
-
-
-def difference(one: Workers, two: Workers) -> float:
-    """Largest difference between parameters and buffers of two sets of workers."""
-    found = [(one.parameters - two.parameters).abs().max()]
-    for a, b in zip(one.modules, two.modules, strict=True):
-        found += [(p.double() - q.double()).abs().max() for p, q in zip(a.buffers(), b.buffers(), strict=True)]
-    return max(value.item() for value in found)
-
-
-def take_step(workers: Workers, algorithm, images, labels, t: int, lr: float) -> tuple:
-    """One step of AL-DSGD; returns the leaders (best, maximum-degree) that it followed."""
-    network = LocalNetwork(workers.n)
-    losses = workers.compute_gradients(images, labels, t)
-    workers.gradients.add_(workers.parameters, alpha=5e-4)
-    iterate(algorithm, t, network, workers.parameters, workers.gradients, lr, losses)
-    hood = network.neighbourhood(algorithm.matchings(t))
-    hood.loss = losses[hood.col]
-    return hood.col[best_worker(hood)].tolist(), hood.col[maximum_degree_worker(hood)].tolist()
-
-
-def equalise(target: Workers, source: Workers) -> None:
-    """Give ``target`` the parameters and buffers of ``source``."""
-    target.parameters.copy_(source.parameters)
-    for one, two in zip(target.modules, source.modules, strict=True):
-        for buffer, value in zip(one.buffers(), two.buffers(), strict=True):
-            buffer.copy_(value)
 
 
 def run_both(name, n, b, shape, steps, lr, precision="float64", synced=False, allowed=1e-9):
     """Plain and stacked workers after ``steps`` steps, never further apart than ``allowed``; with ``synced`` each
     step starts from the plain workers' state."""
-    build = lambda: models.build(name, 10, shape)  # noqa: E731
-    plain, stacked = (Workers(build, range(n), n, engine=e, precision=precision) for e in ("loop", "stacked"))
-    start, algorithm = plain.parameters.clone(), ALDSGD(DPSGD(line(n)))
-    for t in range(steps):
-        images, labels = batch(n, b, shape, t, dtype=plain.dtype)
-        if synced:
-            equalise(stacked, plain)
-        leaders = [take_step(workers, algorithm, images, labels, t, lr) for workers in (plain, stacked)]
-        assert leaders[0] == leaders[1], f"other leaders at step {t}"
-        assert difference(plain, stacked) < allowed, f"too far apart after step {t}"
-    assert (plain.parameters - start).abs().max() > 1e-3
-    assert (plain.engine, stacked.engine) == ("loop", "stacked")
+    compared = list(side_by_side(name, n, b, shape, steps, lr, precision, synced))
+    for t, (apart, same_leaders, _) in enumerate(compared):
+        assert same_leaders, f"other leaders at step {t}"
+        assert apart < allowed, f"too far apart after step {t}"
+    assert len(compared) == steps and compared[-1][2] > 1e-3
 
 
 CASES = {
@@ -137,7 +96,7 @@ def test_float32_steps_of_deep_networks_round_no_more_than_the_plain_path(name, 
     exact = Workers(build, range(n), n, engine="loop", precision="float64")
     algorithm, network, errors = ALDSGD(DPSGD(line(n))), LocalNetwork(n), []
     for t in range(steps):
-        images, labels = batch(n, b, shape, t)
+        images, labels = random_batch(n, b, shape, t)
         for other in (stacked, exact):
             equalise(other, plain)
         losses = plain.compute_gradients(images.float(), labels, t)
@@ -163,7 +122,7 @@ def test_the_plain_path_itself_does_not_stay_within_the_criterion_of_a_rounding_
     signs = torch.randint(2, pair[1].parameters.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     pair[1].parameters.mul_(1 + signs * 2.0**-23)
     for t in range(3):
-        images, labels = batch(3, 8, shape, t, dtype=torch.float32)
+        images, labels = random_batch(3, 8, shape, t, dtype=torch.float32)
         for workers in pair:
             take_step(workers, algorithm, images, labels, t, 0.05)
     assert difference(*pair) > 1e-3
@@ -209,7 +168,7 @@ def test_every_layer(layers, engine):
         Workers(lambda: nn.Sequential(*layers()), range(3), 3, engine=e, precision="float64") for e in ("loop", engine)
     ]
     for step in range(2):
-        images, labels = batch(3, 5, (2, 8, 8), step)
+        images, labels = random_batch(3, 5, (2, 8, 8), step)
         losses = [workers.compute_gradients(images, labels, step) for workers in pair]
         torch.testing.assert_close(*losses, rtol=0, atol=1e-12)
         torch.testing.assert_close(pair[0].gradients, pair[1].gradients, rtol=0, atol=1e-12)
@@ -218,7 +177,7 @@ def test_every_layer(layers, engine):
     assert difference(*pair) < 1e-12
     for workers in pair:
         workers.train(False)
-    images = batch(1, 4, (2, 8, 8), 9)[0][0]
+    images = random_batch(1, 4, (2, 8, 8), 9)[0][0]
     torch.testing.assert_close(*(workers.outputs(images) for workers in pair), rtol=0, atol=1e-12)
     assert difference(*pair) < 1e-12
 
@@ -234,7 +193,7 @@ def test_tied_layers_and_another_loss():
         Workers(build, range(3), 3, loss=nn.functional.mse_loss, engine=e, precision="float64")
         for e in ("loop", "stacked")
     ]
-    images, targets = batch(3, 5, (8,), 0)[0], batch(3, 5, (8,), 1)[0]
+    images, targets = random_batch(3, 5, (8,), 0)[0], random_batch(3, 5, (8,), 1)[0]
     losses = [workers.compute_gradients(images, targets, 0) for workers in pair]
     torch.testing.assert_close(*losses, rtol=0, atol=1e-12)
     torch.testing.assert_close(pair[0].gradients, pair[1].gradients, rtol=0, atol=1e-12)
@@ -294,7 +253,7 @@ def test_evaluation_is_the_same_on_every_path():
     for engine in ("loop", "stacked", "streams"):
         workers = Workers(build, range(3), 3, engine=engine, precision="float64")
         for step in range(2):
-            workers.compute_gradients(*batch(3, 8, (1, 8, 8), step), step)
+            workers.compute_gradients(*random_batch(3, 8, (1, 8, 8), step), step)
         mean, statistics = workers.parameters.mean(dim=0), mean_statistics(workers.modules)
         for policy in ("own", "averaged", "reestimated"):
             evaluator = Evaluator(data, policy, bn_images=64)
@@ -324,7 +283,7 @@ def test_a_stacked_run_goes_on_from_a_checkpoint_bit_for_bit(tmp_path):
 
 
 def test_bf16_runs_on_a_cpu_with_float32_parameters_and_tf32_does_not():
-    images, labels = batch(2, 16, (1, 8, 8), 0, dtype=torch.float32)
+    images, labels = random_batch(2, 16, (1, 8, 8), 0, dtype=torch.float32)
     for name, engines in (("mlp", ("loop", "vmap", "stacked")), ("resnet_small", ("loop", "stacked", "streams"))):
         build = lambda name=name: models.build(name, 10, (1, 8, 8))  # noqa: E731
         exact = Workers(build, range(2), 2, engine="loop")
@@ -493,7 +452,7 @@ def test_gpu_paths_agree_with_the_loop(name, engine):
     loop, other = (Workers(build, range(3), 3, engine=e, precision="float64", device="cuda") for e in ("loop", engine))
     algorithm, network = ALDSGD(DPSGD(line(3))), LocalNetwork(3, "cuda")
     for t in range(5):
-        images, labels = (x.cuda() for x in batch(3, 8, shape, t))
+        images, labels = (x.cuda() for x in random_batch(3, 8, shape, t))
         for workers in (loop, other):
             losses = workers.compute_gradients(images, labels, t)
             iterate(algorithm, t, network, workers.parameters, workers.gradients, 0.005, losses)
