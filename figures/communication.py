@@ -46,14 +46,15 @@ def draw(results: Path, out: Path) -> list[Path]:
             panels[0].annotate("target", (0.02, target), (0, 2), xycoords=("axes fraction", "data"),
                                textcoords="offset points", fontsize=6, color="0.4")  # fmt: skip
         for axes, letter, (name, _, _) in zip(panels[1:], "bc", links, strict=True):
-            axes.set(xscale="log", yscale="log", xlabel=name, title=f"({letter}) time to the target")
+            axes.set(xscale="log", xlabel=name, title=f"({letter}) time to the target")
             axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_ylim(bottom=0)
         panels[1].set_ylabel("modelled time (s)")
         plain_log(panels[0])
         within_percent(panels[0])
         if unreached:
             text = "not reached by every seed:\n" + "\n".join(unreached)
-            panels[2].text(0.02, 0.98, text, transform=panels[2].transAxes, va="top", fontsize=5.5, color="0.3")
+            panels[2].text(0.02, 0.02, text, transform=panels[2].transAxes, va="bottom", fontsize=5.5, color="0.3")
         return finish(fig, experiment, labels, out / "communication")
 
 

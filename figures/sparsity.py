@@ -38,7 +38,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             bottom.set_xlabel("level: share of the 13 links (%)")
         panels[0, 0].set_ylabel("worst test accuracy (%)")
         within_percent(panels[0, 0])
-        panels[1, 0].set_ylabel("leaders' gain, same graphs (points)")
+        panels[1, 0].set_ylabel("leaders' gain (points)")
         return finish(fig, experiment, labels, out / "sparsity")
 
 
