@@ -27,7 +27,7 @@ from experiments import all as runner
 from experiments.common import parser, prepare, train_into
 from experiments.configuration import RunConfig
 from experiments.heterogeneous import spread_rates
-from experiments.scales import CPU_CIFAR10, METHODS
+from experiments.scales import CIFAR10, CIFAR100, CPU_CIFAR10, METHODS, SMALL
 from figures import all as figures
 from tables.base import METHODS as LABELS
 from tables.base import split_label
@@ -189,7 +189,7 @@ def test_a_failing_run_is_reported_and_the_others_go_on(tmp_path, capsys):
 def test_the_estimate_is_the_median_of_runs_of_the_same_kind(smoke):
     clock = runner.Clock(RunStore(smoke))
     config = CPU_CIFAR10
-    assert clock(config) == pytest.approx((8 * 8000 + 4 * 2000 * 3) / 3000)
+    assert clock(config) == pytest.approx((8 * 6000 + 4 * 2000 * 3) / 4000)
     for seconds in (10.0, 50.0, 20.0):
         clock.add(config.record(), seconds)
     assert clock(replace(config, method="matcha", seed=7)) == 20.0
@@ -326,15 +326,14 @@ class FakeRun:
 
 
 def test_smoke_presets_are_small(smoke):
-    seconds = [run.meta["extra"]["seconds_total"] for run in RunStore(smoke).runs()]
-    # Two seeds of each on two cores in two minutes; this many times slower is still a machine under load.
-    assert len(seconds) < 300 and np.median(seconds) < 1
+    configs = [run.config for run in RunStore(smoke).runs()]
+    assert 100 < len(configs) < 300
+    assert all(config["model"] in ("mlp", "logistic") for config in configs)
+    assert all(config["epochs"] * (config["train_images"] + config["test_images"]) <= 1000 for config in configs)
 
 
-@pytest.mark.skipif(not (ROOT / "results" / "experiments" / "tuning.json").exists(), reason="tuning has not been run")
 def test_the_learning_rates_are_those_that_tuning_chose():
     table = paper_tables.TABLES["tuning"](ROOT / "results")
-    if "not measured" in table.caption:
-        pytest.skip("tuning is not complete")
     chosen = set(table.rows.loc[table.rows["chosen"] == "chosen", "tuning"])
-    assert chosen == {"cifar10, lr 0.2", "cifar100, lr 0.2", "fashionmnist, lr 0.2"}
+    used = [setting["cpu"] for setting in (CIFAR10, CIFAR100, SMALL)]
+    assert chosen == {f"{config.dataset}, lr {config.lr:g}" for config in used}
