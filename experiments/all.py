@@ -6,7 +6,7 @@ What:     the runs of all experiments of a preset, each once however many experi
 Command:  python -m experiments.all --preset cpu --jobs 2 --data DIR
           python -m experiments.all --preset cpu --list        what is complete, what is left, and for how long
           python -m experiments.all --preset cpu --only sparsity ablation
-Hardware: two CPU cores. Time: smoke 1 minute, cpu about 2.5 hours. The paper preset is GPU years; choose with --only.
+Hardware: two CPU cores. Time: smoke 1 minute, cpu about 1.5 hours. The paper preset is GPU years; choose with --only.
 Expect:   tables and figures afterwards: python paper_tables.py, python -m figures.all, python paper_tables.py --claims.
 """
 

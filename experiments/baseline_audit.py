@@ -6,7 +6,7 @@ What:     the released code's D-PSGD uses two matchings in turn and leaves worke
           workers marked. Two graphs alternate over the global step.
           cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). paper: 200 epochs of all of it.
 Command:  python -m experiments.baseline_audit --data DIR
-Hardware: one CPU core; 120 runs of about 30 s each, 1 hour (50 of them are shared with other experiments).
+Hardware: one CPU core; 120 runs of about 13 s each, 26 minutes (20 of them are shared with other experiments).
 Expect:   the released schedule leaves workers 1, 5 and 7 of the 53.8 % graph, and 0 and 4 together at 100 %, behind;
           the gain over real D-PSGD is smaller than over the released schedule.
 """

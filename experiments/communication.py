@@ -7,7 +7,7 @@ What:     logical bytes, rounds and modelled time until the mean worker reaches 
           The target: 95 % of the final mean accuracy of D-PSGD on the same graph, mean over the seeds.
           cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). paper: 200 epochs of all of it.
 Command:  python -m experiments.communication --data DIR
-Hardware: one CPU core; 55 runs of about 30 s each, 27 minutes (45 of them are shared with other experiments).
+Hardware: one CPU core; 55 runs of about 13 s each, 12 minutes (40 of them are shared with other experiments).
 Expect:   MATCHA sends half of D-PSGD's bytes; AL-DSGD adds 4 bytes a message; the printed order doubles the bytes.
 """
 

@@ -7,7 +7,7 @@ What:     test accuracy and loss against epoch, logical bytes and modelled secon
           parameters), 8 epochs (376 steps) instead of 200, lr 0.8 (tuned for D-PSGD), tested every 2 epochs.
           paper: all of CIFAR-10, the narrow ResNet-50, 200 epochs, lr 0.4.
 Command:  python -m experiments.convergence --data DIR
-Hardware: one CPU core; 50 runs of about 30 s each, 25 minutes in all.
+Hardware: one CPU core; 50 runs of about 13 s each, 11 minutes in all.
 Expect:   where the paper is right, the AL-DSGD curves lie above those of their cores.
 """
 

@@ -5,7 +5,7 @@ What:     every worker's accuracy against its degree in graph A, with one graph 
           seeds counts runs, not workers.
           cpu and paper: the runs of ``sparsity``; nothing else is trained.
 Command:  python -m experiments.degree_effect --data DIR
-Hardware: one CPU core; 40 runs of about 30 s each, 20 minutes, none where ``sparsity`` has been run.
+Hardware: one CPU core; 40 runs of about 13 s each, 9 minutes, none where ``sparsity`` has been run.
 Expect:   a slope above zero where degree matters, closer to zero with three graphs.
 """
 

@@ -5,7 +5,7 @@ What:     accuracy of the worst, the mean and the best worker and of the average
           cpu: 6,000 training and 2,000 test images of each, three convolutions with BatchNorm, 8 epochs.
           paper: everything, 200 epochs, the narrow ResNet-50 on CIFAR-10 and WRN-28-10 on CIFAR-100.
 Command:  python -m experiments.final_accuracy --data DIR
-Hardware: one CPU core; 100 runs of about 30 s each (the 50 on CIFAR-10 are those of ``convergence``), 50 minutes.
+Hardware: one CPU core; 100 runs of about 13 s each (the 50 on CIFAR-10 are those of ``convergence``), 22 minutes.
 Expect:   where the paper is right, +2.1 and +5.5 to +5.8 points; the published D-PSGD may be the released schedule, so
           both differences are shown.
 """

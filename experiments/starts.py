@@ -6,7 +6,7 @@ What:     D-PSGD and AL-DSGD from the same model, from the mean of random ones (
           8 workers on the paper's 53.8 % graph, five seeds.
           cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). paper: 200 epochs of all of it.
 Command:  python -m experiments.starts --data DIR
-Hardware: one CPU core; 80 runs of about 30 s each, 40 minutes (20 of them are shared with other experiments).
+Hardware: one CPU core; 80 runs of about 13 s each, 17 minutes (20 of them are shared with other experiments).
 Expect:   the averaged model of workers that started apart needs its own statistics; workers themselves do not.
 """
 
