@@ -140,7 +140,7 @@ def test_the_runner_survives_ctrl_c_and_a_lost_process_and_never_recomputes(tmp_
     store = RunStore(tmp_path)
     kept = {run.csv: run.csv.stat().st_mtime_ns for run in store.runs()}
     assert 1 <= len(kept) < 96
-    assert (tmp_path / "experiments" / "ablation.json").exists()
+    assert (tmp_path / "experiments" / "degree_effect.json").exists()
     second = start()
     out, errors = second.communicate(timeout=300)
     assert second.returncode == 0, errors
