@@ -3,7 +3,7 @@
 What:     CIFAR-10 (all of it, crop and flip), the narrow ResNet-50, 8 workers, batch 16, lr 0.4, 100 % graph A; only
           the first 3 of the paper's 200 epochs. All 10,000 test images for every worker after the last epoch.
 Command:  python -m experiments.cifar10_short --data DIR
-Hardware: one CPU core; 2 runs of about 25 minutes. paper preset: all 200 epochs, tested after each.
+Hardware: one CPU core; 2 runs of about 30 minutes. paper preset: all 200 epochs, tested after each.
 Expect:   both methods learn: mean accuracy above 30 %, every worker above chance (10 %). Three epochs of one seed rank
           nothing.
 """

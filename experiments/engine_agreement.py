@@ -3,8 +3,9 @@
 What:     AL-DSGD on a line of workers, random images; the largest difference between the parameters and the buffers of
           the two paths, and whether they chose the same leaders. "free": each path goes on from its own state, 20 steps
           in float64, 10 in float32, lr 0.05. "from the plain state": each of 20 steps in float64 starts both paths from
-          the plain one's. A network that amplifies rounding parts freely from any other order of summation, its own
-          included (tests/test_stacked.py measures that); then the second form tells whether the paths agree.
+          the plain one's. A network that amplifies rounding parts freely from any other order of summation
+          (tests/test_stacked.py shows it for the narrow ResNet-50 and the plain path itself). The second form then
+          tells whether the paths agree.
 Command:  python -m experiments.engine_agreement    (--models vgg16_bn for one)
 Hardware: one CPU core, 5 GB. Time: 10 minutes, most of it WRN-28-10. Writes results/bench/engines.csv.
 Expect:   below 1e-9 in float64 and 1e-4 in float32 where a network does not amplify rounding.

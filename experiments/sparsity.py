@@ -5,7 +5,7 @@ What:     the paper's five levels of sparsity x one, two or three rotating graph
           38.5 % graph leaves workers isolated: those runs allow it, and MATCHA activates all matchings alike there.
           cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). paper: 200 epochs of all of it.
 Command:  python -m experiments.sparsity --data DIR
-Hardware: one CPU core; 300 runs of about 13 s each, 65 minutes (60 of them are shared with ``convergence``).
+Hardware: one CPU core; 300 runs of about 13 s each, 65 minutes (60 of them are shared with other experiments).
 Expect:   where the paper is right, a gain that grows from 100 % to 38.5 %, at equal bytes for one, two, three graphs.
 """
 
