@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from aldsgd.data import Data
+from aldsgd.datasets import Data
 from aldsgd.errors import ConfigError
-
-_STREAM = 2  # apart from the streams of ``aldsgd.data``
+from aldsgd.streams import rng
 
 
 def scaled(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -41,11 +40,13 @@ def label_noise(data: Data, shards: Sequence[np.ndarray], noisy: int, share: flo
         raise ConfigError(f"label_noise = {share} is not a share; give 0 to 1")
     if not 0 <= noisy <= len(shards):
         raise ConfigError(f"noisy_workers = {noisy} of {len(shards)} workers; give 0 to {len(shards)}")
-    if data.classes < 2:
+    if data.task != "classification":
+        raise ConfigError(f"label noise needs classes, not {data.task}; leave it out")
+    if data.outputs < 2:
         raise ConfigError("labels of a single class cannot be wrong; use data with two classes or more")
-    labels = data.train_labels.cpu().numpy().copy()
-    for worker in np.random.default_rng([seed, _STREAM]).permutation(len(shards))[:noisy]:
-        rng = np.random.default_rng([seed, worker, _STREAM])
-        wrong = rng.permutation(shards[worker])[: round(share * len(shards[worker]))]
-        labels[wrong] = (labels[wrong] + rng.integers(1, data.classes, len(wrong))) % data.classes
-    return replace(data, train_labels=torch.from_numpy(labels).to(data.train_labels.device))
+    labels = data.train_targets.cpu().numpy().copy()
+    for worker in rng("noisy workers", seed).permutation(len(shards))[:noisy]:
+        draws = rng("wrong labels", seed, worker)
+        wrong = draws.permutation(shards[worker])[: round(share * len(shards[worker]))]
+        labels[wrong] = (labels[wrong] + draws.integers(1, data.outputs, len(wrong))) % data.outputs
+    return replace(data, train_targets=torch.from_numpy(labels).to(data.train_targets.device))

@@ -6,17 +6,19 @@ therefore seeds through a spawn key, which is never padded and begins with the n
 the first pass of worker w, the coins of step w and the initial model of worker w start from the same words.
 """
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
 
 #: Append only: the place in this list is part of the stream.
-PURPOSES = ("noisy workers", "wrong labels", "torch", "graph", "own model")
+PURPOSES = ("noisy workers", "wrong labels", "torch", "graph", "own model", "statistics")
 RECORDED: dict[str, Callable[..., list[int]]] = {
     "split": lambda seed: [seed],
     "order": lambda seed, worker, nth_pass: [seed, worker, nth_pass, 0],
     "augmentation": lambda seed, worker, epoch: [seed, worker, epoch, 1],
     "coins": lambda seed, t: [seed, t],
+    "fixed choice": lambda seed: [seed],
     "initial model": lambda seed, worker: [seed, worker],
 }
 
@@ -36,5 +38,8 @@ def rng(purpose: str, seed: int, *numbers: int) -> np.random.Generator:
 
 
 def torch_seed(purpose: str, seed: int, *numbers: int) -> int:
-    """A seed for ``torch.manual_seed``, 0 to 2^63 - 1."""
-    return int(sequence(purpose, seed, *numbers).generate_state(1, np.uint64)[0] >> 1)
+    """A seed for ``torch.manual_seed``, 0 to 2^63 - 1; a hash, because it is asked for at every step of every worker."""
+    if purpose in RECORDED:
+        return int(sequence(purpose, seed, *numbers).generate_state(1, np.uint64)[0] >> 1)
+    text = f"{PURPOSES.index(purpose)} {seed} {numbers}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
