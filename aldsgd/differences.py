@@ -9,8 +9,7 @@ from torch import nn
 
 from aldsgd.data import Data
 from aldsgd.errors import ConfigError
-
-_STREAM = 2  # apart from the streams of ``aldsgd.data``
+from aldsgd.streams import rng
 
 
 def scaled(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -44,8 +43,8 @@ def label_noise(data: Data, shards: Sequence[np.ndarray], noisy: int, share: flo
     if data.classes < 2:
         raise ConfigError("labels of a single class cannot be wrong; use data with two classes or more")
     labels = data.train_labels.cpu().numpy().copy()
-    for worker in np.random.default_rng([seed, _STREAM]).permutation(len(shards))[:noisy]:
-        rng = np.random.default_rng([seed, worker, _STREAM])
-        wrong = rng.permutation(shards[worker])[: round(share * len(shards[worker]))]
-        labels[wrong] = (labels[wrong] + rng.integers(1, data.classes, len(wrong))) % data.classes
+    for worker in rng("noisy workers", seed).permutation(len(shards))[:noisy]:
+        draw = rng("wrong labels", seed, worker)
+        wrong = draw.permutation(shards[worker])[: round(share * len(shards[worker]))]
+        labels[wrong] = (labels[wrong] + draw.integers(1, data.classes, len(wrong))) % data.classes
     return replace(data, train_labels=torch.from_numpy(labels).to(data.train_labels.device))
