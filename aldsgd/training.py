@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from aldsgd.algorithm import AVERAGE, Algorithm, Rows
-from aldsgd.checkpoint import Checkpoints
+from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.communication import Link, allreduce_cost, exchange_cost
 from aldsgd.data import Batches, Data, split, steps_per_epoch
 from aldsgd.errors import ConfigError
@@ -319,7 +319,7 @@ class Trainer:
             "seconds_evaluation": self.seconds_evaluation,
             "wire_bytes": self.hosting.total_wire_bytes(),
         }
-        workers = ((i, self.hosting.bring(i, self._tensors(i))) for i in range(self.algorithm.n))
+        workers = ((i, self._brought(i)) for i in range(self.algorithm.n))
         if self.hosting.rank == 0:
             checkpoints.save(epoch, state, workers)
         else:
@@ -328,15 +328,16 @@ class Trainer:
 
     def resume(self, checkpoints: Checkpoints) -> tuple[int, list[dict]]:
         """Go back to the newest whole checkpoint: (epochs done, rows so far); (0, []) where there is none."""
-        snapshot = checkpoints.newest() if self.hosting.rank == 0 else None
+        snapshot = checkpoints.newest(self._check) if self.hosting.rank == 0 else None
         epoch = self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)
         if epoch == 0:
             return 0, []
         for worker in range(self.algorithm.n):
             own = self._tensors(worker)
-            kept = self.hosting.hand_out(worker, own if snapshot is None else snapshot.worker(worker))
+            kept = own if snapshot is None else snapshot.worker(worker)
+            kept = self.hosting.hand_out(worker, [kept[name] for name in own])
             if worker in self.workers.hosted:
-                for tensor, value in zip(own, kept, strict=True):
+                for tensor, value in zip(own.values(), kept, strict=True):
                     tensor.copy_(value)
         if snapshot is None:
             return epoch, []
@@ -347,10 +348,29 @@ class Trainer:
         self.hosting.wire_bytes = state["wire_bytes"]
         return epoch, state["rows"]
 
-    def _tensors(self, worker: int) -> list[Tensor]:
+    def _check(self, snapshot: Snapshot) -> None:
+        """Raise ValueError, KeyError or TypeError unless it can be a state of this run."""
+        state, n, every = snapshot.state, self.algorithm.n, self.settings.eval_every
+        check_progress(
+            state,
+            self.settings.epochs,
+            lambda epoch: [(e, w) for e in range(every, epoch + 1, every) for w in (*range(n), None)],
+        )
+        numbers = [*(state["meters"][name] for name in METERS), state["seconds_compute"], state["seconds_evaluation"]]
+        if not all(type(number) in (int, float) for number in (*numbers, state["wire_bytes"])):
+            raise ValueError("its meters are not numbers")
+        if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(n)}:
+            raise ValueError("its tensors are not those of this run's workers")
+
+    def _brought(self, worker: int) -> dict[str, Tensor]:
+        own = self._tensors(worker)
+        return dict(zip(own, self.hosting.bring(worker, list(own.values())), strict=True))
+
+    def _tensors(self, worker: int) -> dict[str, Tensor]:
         """Parameters and buffers of a hosted worker; for any other, tensors of the same shapes."""
         i = self.workers.hosted.index(worker) if worker in self.workers.hosted else 0
-        return [self.workers.parameters[i], *self.workers.modules[i].buffers()]
+        buffers = {f"buffer.{name}": buffer for name, buffer in self.workers.modules[i].named_buffers()}
+        return {"parameters": self.workers.parameters[i], **buffers}
 
 
 def train(algorithm: Algorithm, build: Callable[[], nn.Module], data: Data, progress: bool = False, **settings):

@@ -94,7 +94,15 @@ def train_missing(name: str, entries: list[tuple[str, int, RunConfig]], options:
     Under a launcher such as torchrun every process calls this. Rank 0 keeps the records, and the other processes end
     here, because the tables that follow are rank 0's: a script calls it once.
     """
-    world = join(options.device, options.timeout)
+    with join(options.device, options.timeout) as world:
+        store = train_between(name, entries, options, world)
+    if world.rank > 0:
+        end(0, world)
+    return store
+
+
+def train_between(name: str, entries: list[tuple[str, int, RunConfig]], options, world: World) -> RunStore:
+    """What ``train_missing`` does while the processes are together."""
     world.together(lambda: check_options(options, world))
     store = RunStore(options.results)
 
@@ -119,9 +127,6 @@ def train_missing(name: str, entries: list[tuple[str, int, RunConfig]], options:
     for i, (label, seed, config) in enumerate(missing, 1):
         print(f"[{i}/{len(missing)}] {label}, seed {seed}", flush=True)
         train_into(store, config, options, world)
-    world.leave()
-    if world.rank > 0:
-        end(0)
     return store
 
 
@@ -220,7 +225,8 @@ def train_into(
 
 def checkpoints_of(store: RunStore, config: RunConfig) -> Checkpoints:
     """Where a run that is not complete is kept."""
-    return Checkpoints(store.root / "checkpoints" / store.stem(config.record()))
+    record = config.record()
+    return Checkpoints(store.root / "checkpoints" / store.stem(record), record)
 
 
 @lru_cache(maxsize=2)
@@ -244,42 +250,56 @@ def command(main: Callable[[], None]) -> None:
     with exit code 1.
     """
     errors = sys.stderr
-    if launched()[0] > 0:
-        sys.stdout = sys.stderr = open(os.devnull, "w")
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:
+        rank, size = launched()
+        if rank > 0:
+            sys.stdout = sys.stderr = open(os.devnull, "w")
         main()
-        if World.current.size > 1:
-            end(0)
+        if size > 1:
+            leave_at_once(0)
     except ConfigError as error:
-        alone = World.current.size > 1 and not getattr(error, "on_all_ranks", False)
+        world = world_of(error)
+        alone = world.size > 1 and not getattr(error, "on_all_ranks", False)
         print(f"error: {error}", file=errors if alone else sys.stderr)
-        end(2)
+        end(2, world)
     except PeerError as error:
-        if World.current.stopped():
-            end(2)
+        world = world_of(error)
+        if world.stopped():
+            end(2, world)
         # One piece, because several processes may write at once.
         errors.write(f"error: {error}\n")
-        end(1)
+        end(1, world)
     except TimeUp as reached:
         print(f"{reached}; the same command goes on from there", flush=True)
-        end(3 if World.current.size == 1 else 0)
-    except KeyboardInterrupt:
+        world = world_of(reached)
+        end(3 if world.size == 1 else 0, world)
+    except KeyboardInterrupt as stop:
         print("stopped; complete runs are kept, the same command goes on with the rest", file=sys.stderr)
-        end(130)
+        end(130, world_of(stop))
     except Exception:
         sys.stderr = errors
         raise
 
 
-def end(code: int) -> None:
-    """Leave the script; between processes without tearing down connections, which could wait for a lost process, and
-    without ending the interpreter, which aborts where a thread of torch is still at work."""
-    if World.current.size == 1:
+def world_of(error: BaseException) -> World:
+    """The processes that were together when it was raised."""
+    return getattr(error, "world", None) or World()
+
+
+def end(code: int, world: World) -> None:
+    """Leave the script, with the others knowing where a mistake of the user's ends them all."""
+    if world.size == 1 and os.environ.get("WORLD_SIZE", "1") == "1":
         sys.exit(code)
     if code == 2:
-        World.current.stop()
+        world.stop()
+    world.abandon()
+    leave_at_once(code)
+
+
+def leave_at_once(code: int) -> None:
+    """End this process without tearing down connections, which could wait for a lost process, and without ending the
+    interpreter, which aborts where a thread of torch is still at work."""
     for stream in (sys.stdout, sys.stderr, sys.__stderr__):
         stream.flush()
-    World.current.abandon()
     os._exit(code)

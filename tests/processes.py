@@ -76,7 +76,7 @@ def trained(config: RunConfig, world: World) -> dict:
     build = partial(models.build, config.model, data.classes, data.shape)
     trainer = Trainer(algorithm, build, data, config.settings(), hosting=hosting)
     result = trainer.run()
-    parameters = [hosting.bring(i, [trainer._tensors(i)[0]])[0].clone() for i in range(config.workers)]
+    parameters = [hosting.bring(i, [trainer._tensors(i)["parameters"]])[0].clone() for i in range(config.workers)]
     found = {"parameters": torch.stack(parameters).numpy(), "wire_bytes": hosting.total_wire_bytes()}
     if leaders:
         log = torch.stack(leaders)
@@ -190,13 +190,17 @@ def uneven(world: World, folder: Path) -> None:
     world.together(lambda: ProcessNetwork(8, world))
 
 
-JOBS = {"equality": equality, "graph": graph, "lost": lost, "wrong": wrong, "uneven": uneven}
+def apart(world: World, folder: Path) -> None:
+    """The processes do not get as far as this."""
 
 
-def launch(job: str, size: int, folder: Path, limit: float = 60) -> subprocess.CompletedProcess:
-    """Run a job in a fresh interpreter that forks ``size`` processes."""
+JOBS = {"equality": equality, "graph": graph, "lost": lost, "wrong": wrong, "uneven": uneven, "apart": apart}
+
+
+def launch(job: str, size: int, folder: Path, limit: float = 60, **extra: str) -> subprocess.CompletedProcess:
+    """Run a job in a fresh interpreter that forks ``size`` processes, with ``extra`` in their environment."""
     command = [sys.executable, "-m", "tests.processes", job, str(size), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", **extra}
     return subprocess.run(command, cwd=ROOT, env=environment, timeout=limit, capture_output=True, text=True)
 
 
@@ -215,9 +219,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def work(job: str, world: World, folder: Path, arguments: list[str]) -> None:
-    JOBS[job](world, folder, *arguments)
-    world.leave()
+def work(job: str, timeout: float, folder: Path, arguments: list[str]) -> None:
+    with join("cpu", timeout) as world:
+        JOBS[job](world, folder, *arguments)
 
 
 def main() -> None:
@@ -232,7 +236,7 @@ def main() -> None:
         if child == 0:
             os.environ["RANK"] = str(rank)
             warnings.simplefilter("ignore")
-            common.command(lambda: work(job, join("cpu", timeout), folder, arguments))
+            common.command(lambda: work(job, timeout, folder, arguments))
             sys.exit(0)
         children[child] = rank
     codes = {}
