@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from aldsgd import streams
 from aldsgd.errors import ConfigError
@@ -146,23 +148,24 @@ def dynamic_set(topology: Topology, count: int) -> tuple[Topology, ...]:
     of largest degree, and among 64 ways of breaking ties keeps the one whose union with the graphs before has
     the fewest components, then the most edges, so that workers meet new neighbours. Deterministic.
     """
-    graphs, seen = [topology], set(topology.edges)
-    total = topology.degrees.copy()
+    graphs, total, n = [topology], topology.degrees.copy(), topology.n
+    edges = np.array(topology.edges, dtype=np.int64).reshape(-1, 2)
+    seen = edges @ [n, 1]
     for number in range(1, _set_size(count)):
         rng = streams.rng("set of graphs", number)
         best = None
         for trial in range(64):
-            tie_workers, tie_places = (rng.permutation(topology.n) for _ in range(2))
-            perm = np.empty(topology.n, dtype=int)
+            tie_workers, tie_places = (rng.permutation(n) for _ in range(2))
+            perm = np.empty(n, dtype=int)
             perm[np.lexsort((tie_workers, total))] = np.lexsort((tie_places, -topology.degrees))
-            copy = topology.permuted(perm, f"{topology.name}#{number}")
-            union = nx.Graph(seen.union(copy.edges))
-            score = (nx.number_connected_components(union) - len(union), -union.number_of_edges(), trial)
+            union = np.union1d(seen, np.sort(np.argsort(perm)[edges], axis=1) @ [n, 1])
+            links = coo_array((np.ones(len(union)), np.divmod(union, n)), (n, n))
+            score = (connected_components(links, directed=False)[0], -len(union), trial)
             if best is None or score < best[0]:
-                best = score, copy
-        graphs.append(best[1])
-        seen.update(best[1].edges)
-        total += best[1].degrees
+                best = score, perm, union
+        graphs.append(topology.permuted(best[1], f"{topology.name}#{number}"))
+        seen = best[2]
+        total += graphs[-1].degrees
     return tuple(graphs)
 
 
@@ -183,7 +186,7 @@ def parse(spec: str, workers: int | None = None) -> Topology:
     Raises ConfigError for an unknown name, a count that does not match, or a graph that is too large.
     """
     if not isinstance(spec, str):
-        raise ConfigError(f"no graph is named by {brief(spec)}: known are {KNOWN}")
+        raise ConfigError(f"a graph is given by its name, not {brief(spec)}: known are {KNOWN}")
     workers = None if workers is None else worker_count(workers)
     kind, _, rest = spec.partition(":")
     sized = {"ring": ring, "line": line, "star": star, "complete": complete, "exponential": exponential}
