@@ -1,5 +1,7 @@
 """Where solved mixing weights and decoded data are kept between runs."""
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -12,13 +14,18 @@ def cache_dir() -> Path:
 def replace_file(path: Path, write) -> None:
     """Write ``path`` atomically: ``write(temporary_path)`` in the same folder, then rename.
 
-    A reader sees the old file or the whole new one, never a part; two writers do not mix.
-    Raises OSError where the folder cannot be written.
+    A reader sees the old file or the whole new one, never a part; two writers do not mix. Where it fails, as on a full
+    disk, nothing is left behind but the old file, and OSError names ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error

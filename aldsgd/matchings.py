@@ -1,5 +1,6 @@
 """Grouping the edges of a graph into matchings: links that share no worker can run together."""
 
+import itertools
 import operator
 from collections.abc import Iterable
 
@@ -10,6 +11,8 @@ from aldsgd.errors import ConfigError
 
 Edge = tuple[int, int]
 Matching = tuple[Edge, ...]
+# What graphs are meant for: dense n x n matrices and their spectra, and every pair of a thousand workers.
+MOST_WORKERS, MOST_EDGES = 4096, 2**19
 
 
 def matchings_of(n: int, edges: Iterable[Edge]) -> tuple[Matching, ...]:
@@ -80,26 +83,57 @@ def _swap_path(mate: list[dict[int, int]], u: int, c: int, d: int) -> None:
 
 
 def worker_count(n: int) -> int:
-    try:
-        n = operator.index(n)
-    except TypeError:
-        raise ConfigError(f"the number of workers must be a whole number, not {n!r}") from None
+    """n as an int, before anything of its size is built; ConfigError unless 1 <= n <= MOST_WORKERS."""
+    n = whole(n, "the number of workers")
     if n < 1:
         raise ConfigError(f"a graph needs at least one worker, not {n}")
+    if n > MOST_WORKERS:
+        raise ConfigError(
+            f"{brief(n)} workers are too many: graphs are meant for up to {MOST_WORKERS}, whose n x n matrices "
+            f"take {8 * MOST_WORKERS**2 // 2**20} MB each; use fewer"
+        )
     return n
+
+
+def edge_count(count: float) -> None:
+    """Raise ConfigError for more edges than a graph may have, before they are built."""
+    if count > MOST_EDGES:
+        raise ConfigError(f"a graph of {count:.0f} edges is too large: up to {MOST_EDGES} are meant to work; use fewer")
+
+
+def whole(value, what: str) -> int:
+    """``value`` as an int, numpy's own ints too; ConfigError for anything else, fractions and text included."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{what} must be a whole number, not {brief(value)}") from None
+
+
+def brief(value, most: int = 60) -> str:
+    """``repr`` of a value of the user's, as one line that is not longer than it helps."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python does not write out ints of thousands of digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[: most - 20]}... ({len(text)} characters)"
+
+
+def plain(text: str) -> str:
+    """Text of the user's in a message, without quotes where it has nothing odd in it."""
+    return text if text.isprintable() and len(text) <= 200 else brief(text, 200)
 
 
 def checked_edges(n: int, edges: Iterable[Edge]) -> list[Edge]:
     """Edges as (smaller, larger) in the given order; ConfigError for what is not a simple graph on 0..n-1."""
     checked: dict[Edge, None] = {}
-    for edge in edges:
+    for edge in listed(edges, "edges"):
         try:
             i, j = (operator.index(end) for end in edge)
         except (TypeError, ValueError):
-            raise ConfigError(f"edge {edge!r} is not a pair of worker numbers") from None
+            raise ConfigError(f"edge {brief(edge)} is not a pair of worker numbers") from None
         if not (0 <= i < n and 0 <= j < n):
             raise ConfigError(
-                f"edge ({i}, {j}) names a worker outside 0..{n - 1}: correct it or raise the worker count"
+                f"edge {brief((i, j))} names a worker outside 0..{n - 1}: correct it or raise the worker count"
             )
         if i == j:
             raise ConfigError(f"edge ({i}, {j}) is a self-loop: remove it, every worker always keeps its own model")
@@ -110,11 +144,16 @@ def checked_edges(n: int, edges: Iterable[Edge]) -> list[Edge]:
     return list(checked)
 
 
-def simple_edges(pairs: Iterable[Edge]) -> list[Edge]:
-    """Distinct undirected edges among the pairs, self-loops dropped, sorted."""
-    return sorted({(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]})
+def listed(values: Iterable, what: str) -> list:
+    """The values as a list; ConfigError for what cannot be gone through, or holds more than edges are meant to be."""
+    try:
+        values = list(itertools.islice(values, MOST_EDGES + 1))
+    except TypeError:
+        raise ConfigError(f"{what} must be given as a list, not {brief(values)}") from None
+    edge_count(len(values))
+    return values
 
 
 def is_number(word: str) -> bool:
-    """Whether a word of a file or of the command line is a plain non-negative whole number."""
-    return word.isascii() and word.isdigit()
+    """Whether a word of a file or of the command line is a plain non-negative whole number, of up to 30 digits."""
+    return word.isascii() and word.isdigit() and len(word) <= 30

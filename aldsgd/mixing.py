@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
+import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import numpy as np
 
 from aldsgd.cache import cache_dir, replace_file
 from aldsgd.errors import ConfigError
-from aldsgd.graphs import Topology
+from aldsgd.matchings import brief
+from aldsgd.topology import Topology
 
 RULES = ("nonzero", "released")
 MOST_WORKERS = 64
@@ -57,12 +59,12 @@ def metropolis_matrix(topology: Topology) -> np.ndarray:
 
 
 def check_gossip_matrix(w: np.ndarray) -> None:
-    """Raise ConfigError, naming the row, unless W is square, finite, symmetric and each row sums to one.
+    """Raise ConfigError, naming the row, unless W is square, real, finite, symmetric and each row sums to one.
 
     Columns then sum to one too, so that mixing keeps the mean of the workers. Negative entries are allowed.
     """
-    w = np.asarray(w, dtype=float)
-    if w.ndim != 2 or w.shape[0] != w.shape[1]:
+    w = _real(w, "a gossip matrix")
+    if w.ndim != 2 or w.shape[0] != w.shape[1] or not w.size:
         raise ConfigError(f"a gossip matrix must be square, not of shape {w.shape}")
     checks = (
         (~np.isfinite(w), "holds a number that is not finite"),
@@ -113,8 +115,10 @@ def matcha_weights(topology: Topology, budget: float, rule: str = "nonzero") -> 
     that the solvers do not solve to full accuracy.
     """
     _check_rule(rule)
-    if not (math.isfinite(budget) and 0 < budget <= 1):
-        raise ConfigError(f"MATCHA's budget, the share of active matchings, must be in (0, 1], not {budget}")
+    if not isinstance(topology, Topology):
+        raise ConfigError(f"MATCHA needs a Topology, not {brief(topology)}: use Topology.from_networkx or from_edges")
+    if not (isinstance(budget, numbers.Real) and 0 < budget <= 1):
+        raise ConfigError(f"MATCHA's budget, the share of active matchings, must be in (0, 1], not {brief(budget)}")
     if topology.n > MOST_WORKERS:
         raise ConfigError(
             f"MATCHA's weights are solved for at most {MOST_WORKERS} workers, not {topology.n}: "
@@ -157,13 +161,24 @@ def matcha_rho(topology: Topology, p: Sequence[float], alpha: float) -> float:
     return _disagreement_norm(expected_matcha(topology, p, alpha)[1])
 
 
+def _real(values, what: str) -> np.ndarray:
+    """A float64 array; ConfigError for text, complex numbers, objects and rows of different length."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):  # torch refuses with RuntimeError and TypeError.
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"{what} must be a plain array of real numbers, not {brief(values)}")
+    return array.astype(float, copy=False)
+
+
 def _disagreement_norm(second_moment: np.ndarray) -> float:
     return float(np.linalg.norm(second_moment - 1 / len(second_moment), 2))
 
 
 def _moments(topology: Topology, p: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Lbar = E[L] and E[L^2] of the active Laplacian L, each (n, n)."""
-    p = np.asarray(p, dtype=float)
+    p = _real(p, "MATCHA's probabilities")
     if p.shape != (len(topology.matchings),) or not ((p >= 0) & (p <= 1)).all():
         raise ConfigError(f"MATCHA needs one probability in [0, 1] for each of {len(topology.matchings)} matchings")
     mean = np.tensordot(p, topology.matching_laplacians, 1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from aldsgd.algorithm import Algorithm, checked
-from aldsgd.checkpoint import Checkpoints
+from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, checked_shards, normalise, split, steps_per_epoch
 from aldsgd.datasets import Data
 from aldsgd.errors import ConfigError
@@ -293,7 +293,7 @@ class Trainer:
 
         Raises ConfigError where it is of another run.
         """
-        snapshot = checkpoints.newest() if self.hosting.rank == 0 else None
+        snapshot = checkpoints.newest(self._check) if self.hosting.rank == 0 else None
         epoch = self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)
         if epoch == 0:
             return 0, []
@@ -316,6 +316,20 @@ class Trainer:
         self.seconds_compute, self.hosting.seconds, self.seconds_evaluation = state["seconds"]
         self.hosting.wire_bytes, self.diverged = state["wire_bytes"], state["diverged"]
         return epoch, state["rows"]
+
+    def _check(self, snapshot: Snapshot) -> None:
+        """Raise ValueError, KeyError or TypeError unless it can be a state of this run."""
+        state, every, rows = snapshot.state, self.settings.eval_every, self.algorithm.n + self.algorithm.centres
+        check_progress(
+            state,
+            self.settings.epochs,
+            lambda epoch: [(e, w) for e in range(every, epoch + 1, every) for w in (*range(rows), None)],
+        )
+        numbers = [*state["meters"].values(), *state["seconds"], state["wire_bytes"]]
+        if not all(type(number) in (int, float) for number in numbers) or len(state["seconds"]) != 3:
+            raise ValueError("its meters are not numbers")
+        if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(rows)}:
+            raise ValueError("its tensors are not those of this run's workers")
 
     def identity(self) -> dict:
         """What tells this run from others, for its checkpoints (JSON-able)."""

@@ -5,7 +5,9 @@ few short texts through the launcher's key-value store, before and after trainin
 ``aldsgd.distributed``.
 """
 
+import numbers
 import os
+import re
 import threading
 import time
 import uuid
@@ -18,11 +20,19 @@ import torch
 import torch.distributed as dist
 
 from aldsgd.errors import ConfigError
+from aldsgd.matchings import brief, is_number
 
 T = TypeVar("T")
-TIMEOUT = 300.0
+TIMEOUT, LONGEST = 300.0, 1e6
 # A process counts as silent when none of its beats arrives while another listens.
 BEAT, LISTEN = 0.5, 2.0
+# How gloo, NCCL and the store put it that the other end is gone.
+LOST = re.compile(
+    r"connection (was )?(likely )?(closed|reset|refused|aborted)|closed by peer|broken pipe|time[ds]? ?out|pair closure"
+    r"|remote process exited|(recv|send)\w* failed|failed to (recv|send)|got 0 bytes|communicator was aborted",
+    re.IGNORECASE,
+)
+UNSET = "a launcher such as torchrun sets RANK, WORLD_SIZE and the like; unset them to run in one process"
 ENDING = "what was recorded is kept, and the same command goes on from the last checkpoint"
 
 
@@ -33,12 +43,12 @@ class PeerError(RuntimeError):
 class World:
     """The R processes of a job, seen from one of them. Made by ``join``.
 
+    As a context manager it is left at the end of the block; an exception that ends the block leaves nothing, and has
+    the world as its attribute ``world``, so that who catches it can tell the other processes.
+
     Attributes:
         rank, size: number of this process, and of all. device: its own. timeout: seconds to wait for another process.
-        current: the world joined last.
     """
-
-    current: "World"
 
     def __init__(self, device: str = "cpu", rank: int = 0, size: int = 1, timeout: float = TIMEOUT, store=None):
         self.device, self.rank, self.size, self.timeout = device, rank, size, timeout
@@ -46,6 +56,15 @@ class World:
         self._beats = threading.Thread(target=self._beat, daemon=True)
         if size > 1:
             self._beats.start()
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, _kind, error, _trace) -> None:
+        if error is None:
+            self.leave()
+        else:
+            error.world = self
 
     def together(self, function: Callable[[], T]) -> T:
         """``function()`` on every rank; a ConfigError on one is raised on all, with the same message."""
@@ -89,15 +108,22 @@ class World:
 
     @contextmanager
     def names(self, peers: Callable[[], str], step: int | None = None) -> Iterator[None]:
-        """Turn the failure of an exchange into a PeerError that names the step and the ``peers`` waited for."""
+        """Turn the failure of an exchange into a PeerError that names the step and the ``peers`` waited for.
+
+        Where neither silence nor a lost connection is the reason, the sentence holds torch's own.
+        """
         started = time.monotonic()
         try:
             yield
         except RuntimeError as error:
-            silent = time.monotonic() - started > 0.9 * self.timeout
-            when = "before the first step" if step is None else f"at step {step}"
-            how = f"which did not answer within {self.timeout:g} s" if silent else "whose connection was lost"
-            raise PeerError(f"{when} rank {self.rank} waited for {peers()}, {how}; {ENDING}") from error
+            when, reason = "before the first step" if step is None else f"at step {step}", first_line(error)
+            if time.monotonic() - started > 0.9 * self.timeout:
+                how = f"waited for {peers()}, which did not answer within {self.timeout:g} s"
+            elif LOST.search(str(error)):
+                how = f"waited for {peers()}, whose connection was lost"
+            else:
+                how = f"could not exchange with the others ({reason})"
+            raise PeerError(f"{when} rank {self.rank} {how}; {ENDING}") from error
 
     def _beat(self) -> None:
         beats = 0
@@ -154,7 +180,10 @@ class World:
             dist.destroy_process_group()
 
 
-World.current = World()
+def first_line(error: BaseException) -> str:
+    """What torch says, without its source lines, conditions and stack."""
+    text = str(error).strip() or type(error).__name__
+    return re.sub(r"^\[(enforce fail at )?\S*:\d+\]\s*(\S+ [!=]= \S+\. )?", "", text.splitlines()[0]).rstrip(". ")
 
 
 def in_words(ranks: list[int]) -> str:
@@ -163,8 +192,19 @@ def in_words(ranks: list[int]) -> str:
 
 
 def launched() -> tuple[int, int]:
-    """(rank, size) as the launcher says; (0, 1) without one."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    """(rank, size) as the launcher says; (0, 1) without one. Raises ConfigError where they make no sense."""
+    rank, size = environment_number("RANK", 0), environment_number("WORLD_SIZE", 1)
+    if not rank < size:
+        raise ConfigError(f"RANK={rank} and WORLD_SIZE={size} in the environment: {UNSET}")
+    return rank, size
+
+
+def environment_number(name: str, default: int) -> int:
+    """A whole number that a launcher puts into the environment."""
+    text = os.environ.get(name, str(default))
+    if not is_number(text):
+        raise ConfigError(f"{name}={brief(text)} in the environment is not a whole number: {UNSET}")
+    return int(text)
 
 
 def join(device: str = "cpu", timeout: float = TIMEOUT) -> World:
@@ -175,21 +215,33 @@ def join(device: str = "cpu", timeout: float = TIMEOUT) -> World:
         timeout: seconds after which a process that does not answer ends the job.
 
     Raises:
-        ConfigError: more processes than GPUs, or a device that every process would share.
+        ConfigError: more processes than GPUs, a device that every process would share, a timeout or an environment
+            that makes no sense.
         PeerError: the processes did not meet.
     """
-    if timeout <= 0:
-        raise ConfigError(f"--timeout {timeout:g} must be a number of seconds above zero")
+    if not (isinstance(timeout, numbers.Real) and 0 < timeout <= LONGEST):
+        raise ConfigError(f"--timeout {brief(timeout)} must be a number of seconds above zero, up to {LONGEST:.0f}")
     rank, size = launched()
     if size == 1:
         return World(device)
-    limit = timedelta(seconds=timeout)
+    if environment_number("MASTER_PORT", 0) > 65535:
+        raise ConfigError(f"MASTER_PORT={os.environ['MASTER_PORT']} in the environment is no port: {UNSET}")
+    limit = timedelta(seconds=float(timeout))
     try:
         store, rank, size = next(dist.rendezvous("env://", timeout=limit))
         store = meet(dist.PrefixStore("aldsgd", store), rank, size, timeout)
     except (RuntimeError, ValueError) as error:
-        raise PeerError(f"the {size} processes did not meet: {str(error).splitlines()[0]}") from error
-    world = World.current = World(device, rank, size, timeout, store)
+        raise PeerError(f"the {size} processes did not meet: {first_line(error)}") from error
+    world = World(device, rank, size, timeout, store)
+    try:
+        return connected(world, device)
+    except BaseException as error:
+        error.world = world
+        raise
+
+
+def connected(world: World, device: str) -> World:
+    """The world, once models can pass between its processes."""
     world.device = world.together(lambda: own_device(device))
     cuda = world.device.startswith("cuda")
     if cuda:
@@ -197,7 +249,13 @@ def join(device: str = "cpu", timeout: float = TIMEOUT) -> World:
         # Only a wait that blocks can fail here, where it can say what it waited for; else NCCL's watchdog aborts.
         os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     with world.names(world.silent):
-        dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=size, timeout=limit)
+        dist.init_process_group(
+            "nccl" if cuda else "gloo",
+            store=world._store,
+            rank=world.rank,
+            world_size=world.size,
+            timeout=timedelta(seconds=float(world.timeout)),
+        )
         # The first collective, with all ranks in it: NCCL asks for one before any exchange between two.
         dist.all_reduce(torch.zeros(1, device=world.device))
     return world
@@ -244,8 +302,8 @@ def own_device(device: str) -> str:
     """The device of this process. Raises ConfigError where a GPU would have to serve several processes."""
     if not device.startswith("cuda"):
         return device
-    local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    local, count = environment_number("LOCAL_RANK", 0), torch.cuda.device_count()
+    here = environment_number("LOCAL_WORLD_SIZE", 1)
     if here > 1 and device != "cuda":
         raise ConfigError(
             f"--device {device} would be shared by {here} processes; give --device cuda, one GPU for each"

@@ -22,6 +22,10 @@ class Session:
         """Whether other processes are part of this call."""
         return self.world is not None and self.world.size > 1
 
+    def of(self, error: BaseException) -> None:
+        """Take the processes from an error that came before they had all met."""
+        self.world = getattr(error, "world", None) or self.world
+
     def end(self, code: int) -> None:
         """Leave the script; between processes without tearing down connections, which could wait for a lost process, and
         without ending the interpreter, which aborts where a thread of torch is still at work."""
@@ -42,7 +46,7 @@ def command(main: Callable[[Session], None]) -> None:
     with exit code 1.
     """
     session, errors = Session(), sys.stderr
-    if os.environ.get("RANK", "0") not in ("", "0"):
+    if os.environ.get("RANK", "0") != "0":
         sys.stdout = sys.stderr = open(os.devnull, "w")
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:
@@ -50,6 +54,7 @@ def command(main: Callable[[Session], None]) -> None:
         if session.shared:
             session.end(0)
     except ConfigError as error:
+        session.of(error)
         alone = session.shared and not getattr(error, "on_all_ranks", False)
         print(f"error: {error}", file=errors if alone else sys.stderr)
         session.end(2)
@@ -61,6 +66,7 @@ def command(main: Callable[[Session], None]) -> None:
               "folder", file=sys.stderr)  # fmt: skip
         session.end(2)
     except Exception as error:
+        session.of(error)
         from aldsgd.training import TimeUp
         from aldsgd.world import PeerError
 

@@ -43,24 +43,24 @@ def run_experiment(session: Session, name: str, entries: list[Entry], execution:
 
 def train_missing(session: Session, name: str, entries: list[Entry], execution: Execution) -> RunStore:
     """Train every entry that the store lacks; returns the store, which then has all. See ``run_experiment``."""
-    world = session.world = join(execution.device, execution.timeout)
-    world.together(lambda: prepare_process(execution, world))
     store = RunStore(execution.results)
-    todo = json.loads(world.first(lambda: json.dumps(absent(store, entries))))
-    missing = [entries[i] for i in todo]
-    world.together(lambda: [check(config, execution) for _, _, config in missing])
-    print(f"{name}: {len(entries)} runs, {len(entries) - len(missing)} already complete in {execution.results}", flush=True)
-    if not missing:
-        print("nothing is trained, what follows is recorded; --results DIR names a folder to train them into", flush=True)
-    if execution.jobs > 1 and world.size == 1:
-        failures = [f"{task} ({error})" for task, _, error in pooled(missing, execution) if error]
-        if failures:
-            raise ConfigError(f"{len(failures)} of {len(missing)} runs failed; first {failures[0]}")
-    else:
-        for i, (label, seed, config) in enumerate(missing, 1):
-            print(f"[{i}/{len(missing)}] {label}, seed {seed}", flush=True)
-            train_run(store, config, execution, world, session.started)
-    world.leave()
+    with join(execution.device, execution.timeout) as world:
+        session.world = world
+        world.together(lambda: prepare_process(execution, world))
+        missing = [entries[i] for i in json.loads(world.first(lambda: json.dumps(absent(store, entries))))]
+        world.together(lambda: [check(config, execution) for _, _, config in missing])
+        print(f"{name}: {len(entries)} runs, {len(entries) - len(missing)} already complete in {execution.results}")
+        if not missing:
+            print("nothing is trained, what follows is recorded; --results DIR names a folder to train them into")
+        sys.stdout.flush()
+        if execution.jobs > 1 and world.size == 1:
+            failures = [f"{task} ({error})" for task, _, error in pooled(missing, execution) if error]
+            if failures:
+                raise ConfigError(f"{len(failures)} of {len(missing)} runs failed; first {failures[0]}")
+        else:
+            for i, (label, seed, config) in enumerate(missing, 1):
+                print(f"[{i}/{len(missing)}] {label}, seed {seed}", flush=True)
+                train_run(store, config, execution, world, session.started)
     if world.rank > 0:
         session.end(0)
     return store
@@ -211,7 +211,8 @@ def train_run(
 
 def checkpoints_of(store: RunStore, config: RunConfig) -> Checkpoints:
     """Where a run that is not complete is kept."""
-    return Checkpoints(store.root / "checkpoints" / store.stem(config.record()))
+    record = config.record()
+    return Checkpoints(store.root / "checkpoints" / store.stem(record), record)
 
 
 @lru_cache(maxsize=2)

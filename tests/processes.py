@@ -236,13 +236,17 @@ def uneven(world: World, folder: Path) -> None:
     world.together(lambda: ProcessNetwork(8, world))
 
 
-JOBS = {"equality": equality, "graph": graph, "lost": lost, "wrong": wrong, "uneven": uneven}
+def apart(world: World, folder: Path) -> None:
+    """The processes do not get as far as this."""
 
 
-def launch(job: str, size: int, folder: Path, limit: float = 60) -> subprocess.CompletedProcess:
-    """Run a job in a fresh interpreter that forks ``size`` processes."""
+JOBS = {"equality": equality, "graph": graph, "lost": lost, "wrong": wrong, "uneven": uneven, "apart": apart}
+
+
+def launch(job: str, size: int, folder: Path, limit: float = 60, **extra: str) -> subprocess.CompletedProcess:
+    """Run a job in a fresh interpreter that forks ``size`` processes, with ``extra`` in their environment."""
     command = [sys.executable, "-m", "tests.processes", job, str(size), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", **extra}
     return subprocess.run(command, cwd=ROOT, env=environment, timeout=limit, capture_output=True, text=True)
 
 
@@ -261,14 +265,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def meet(session, timeout: float) -> World:
-    session.world = join("cpu", timeout)
-    return session.world
-
-
-def work(job: str, world: World, folder: Path, arguments: list[str]) -> None:
-    JOBS[job](world, folder, *arguments)
-    world.leave()
+def work(job: str, session, timeout: float, folder: Path, arguments: list[str]) -> None:
+    with join("cpu", timeout) as session.world:
+        JOBS[job](session.world, folder, *arguments)
 
 
 def main() -> None:
@@ -283,7 +282,7 @@ def main() -> None:
         if child == 0:
             os.environ["RANK"] = str(rank)
             warnings.simplefilter("ignore")
-            command(lambda session: work(job, meet(session, timeout), folder, arguments))
+            command(lambda session: work(job, session, timeout, folder, arguments))
             sys.exit(0)
         children[child] = rank
     codes = {}

@@ -1,8 +1,9 @@
 """Runs that are cut off and go on: the same numbers, whatever was lost and on however many processes."""
 
 import csv
+import errno
+import json
 import os
-import pickle
 import subprocess
 import sys
 from functools import partial
@@ -44,7 +45,7 @@ def without_clocks(rows):
 def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
     unhit = trainer(epochs=5, eval_every=eval_every)
     expected = unhit.run()
-    crashed, kept = trainer(epochs=5, eval_every=eval_every), Checkpoints(tmp_path / "run")
+    crashed, kept = trainer(epochs=5, eval_every=eval_every), Checkpoints(tmp_path / "run", "mine")
 
     def crash(epoch, *rest, train=crashed.train_epoch):
         if epoch == 4:
@@ -70,34 +71,38 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
 
 
 def some_tensors(value):
-    return [(i, [torch.full((3,), float(value)), torch.tensor(i)]) for i in range(2)]
+    return [(i, {"parameters": torch.full((3,), float(value)), "buffer": torch.tensor(i)}) for i in range(2)]
 
 
 def test_the_newest_whole_checkpoint_counts_and_old_ones_go(tmp_path):
-    kept = Checkpoints(tmp_path / "run")
+    kept = Checkpoints(tmp_path / "run", "mine")
     assert kept.newest() is None
     for epoch in (2, 4, 6):
         kept.save(epoch, {"epoch": epoch, "rows": [{"worker": None, "train_loss": 0.1 + 0.2}]}, some_tensors(epoch))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["epoch-000004", "epoch-000006"]
     newest = kept.newest()
     assert newest.state == {"epoch": 6, "rows": [{"worker": None, "train_loss": 0.1 + 0.2}]}
-    assert newest.worker(1)[0].tolist() == [6, 6, 6] and newest.worker(1)[1].item() == 1
+    assert list(newest.worker(1)) == ["parameters", "buffer"]
+    assert newest.worker(1)["parameters"].tolist() == [6, 6, 6] and newest.worker(1)["buffer"].item() == 1
     file = newest.path / "worker-00001.pt"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match="epoch-000006 is damaged"):
+    with pytest.warns(UserWarning, match="epoch-000006 is passed over: worker-00001.pt was changed or damaged"):
         assert kept.newest().state["epoch"] == 4
-    for damage in ("", "{}", '{"format": 1}', "[]"):
-        (newest.path / "state.json").write_text(damage)
-        with pytest.warns(UserWarning, match="epoch-000006 is damaged"):
+    for damage in ("", "{}", '{"format": 2}', "[]", "null", "[" * 10**5, "\udcff"):
+        (newest.path / "state.json").write_text(damage, errors="surrogateescape")
+        with pytest.warns(UserWarning, match="epoch-000006 is passed over"):
             assert kept.newest().state["epoch"] == 4
+    (newest.path / "state.json").write_text('{"format": 1, "files": {}, "state": {"epoch": 6}}')
+    with pytest.warns(UserWarning, match="passed over: it has format 1, this version writes 2"):
+        assert kept.newest().state["epoch"] == 4
     kept.save(6, {"epoch": 6}, some_tensors(7))
-    assert kept.newest().worker(0)[0].tolist() == [7, 7, 7]
+    assert kept.newest().worker(0)["parameters"].tolist() == [7, 7, 7]
     kept.remove()
     assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_cut_off_in_the_middle_does_not_count(tmp_path):
-    kept = Checkpoints(tmp_path / "run")
+    kept = Checkpoints(tmp_path / "run", "mine")
     kept.save(2, {"epoch": 2}, some_tensors(2))
 
     def broken():
@@ -112,7 +117,7 @@ def test_a_checkpoint_cut_off_in_the_middle_does_not_count(tmp_path):
 
 
 def test_loading_a_checkpoint_executes_no_code(tmp_path):
-    kept = Checkpoints(tmp_path / "run")
+    kept = Checkpoints(tmp_path / "run", "mine")
     kept.save(2, {"epoch": 2}, some_tensors(2))
 
     class Evil:
@@ -121,21 +126,215 @@ def test_loading_a_checkpoint_executes_no_code(tmp_path):
 
     snapshot = kept.newest()
     torch.save([Evil()], snapshot.path / "worker-00000.pt")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ConfigError, match="worker-00000.pt was changed"):
         snapshot.worker(0)
     assert not (tmp_path / "executed").exists()
 
 
 def test_a_checkpoint_holds_one_worker_per_file_and_not_the_tensor_behind_it(tmp_path):
-    kept, everyone = Checkpoints(tmp_path / "run"), torch.zeros(8, 10_000)
-    kept.save(1, {"epoch": 1}, ((i, [everyone[i]]) for i in range(8)))
+    kept, everyone = Checkpoints(tmp_path / "run", "mine"), torch.zeros(8, 10_000)
+    kept.save(1, {"epoch": 1}, ((i, {"row": everyone[i]}) for i in range(8)))
     assert (kept.newest().path / "worker-00003.pt").stat().st_size < 50_000
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="checkpoint .* cannot be written"):
-        Checkpoints(tmp_path / "file" / "run").save(1, {}, some_tensors(1))
+        Checkpoints(tmp_path / "file" / "run", "mine").save(1, {}, some_tensors(1))
+
+
+# Whose checkpoint it is
+
+
+OWN = {"method": "dpsgd", "lr": 0.1, "workers": 8, "lr_drops": ((5, 0.1),), "start_scaled": False}
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        ({**OWN, "lr": 0.2}, "(lr 0.1 there, 0.2 here)"),
+        ({**OWN, "method": "matcha", "workers": 16}, "(method 'dpsgd' there, 'matcha' here; workers 8 there, 16 here)"),
+        ({**OWN, "lr_drops": ()}, "(lr_drops [[5, 0.1]] there, [] here)"),
+        ({**OWN, "budget": 0.5}, "(budget 'nothing' there, 0.5 here)"),
+        ({name: None for name in OWN}, "8 there, None here; lr_drops [[5, 0.1]] there, None here; and 1 more)"),
+        ("another", "'another' here)"),
+        ({}, "(method 'dpsgd' there, 'nothing' here;"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path, other, said):
+    Checkpoints(tmp_path, OWN).save(2, {"epoch": 2}, some_tensors(2))
+    with pytest.raises(ConfigError, match="holds a checkpoint of another run") as caught:
+        Checkpoints(tmp_path, other).newest()
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    # Lists and tuples, dictionaries in any order are the same run.
+    same = dict(reversed([*OWN.items()])) | {"lr_drops": [[5, 0.1]]}
+    assert Checkpoints(tmp_path, same).newest().state == {"epoch": 2}
+
+
+def test_a_trainer_does_not_go_on_from_another_run(tmp_path):
+    folder = tmp_path / "run"
+    trainer(epochs=3).save(Checkpoints(folder, {"lr": 0.1}), 2, [])
+    with pytest.raises(ConfigError, match=r"another run \(lr 0.1 there, 0.4 here\)"):
+        trainer(epochs=3).run(checkpoints=Checkpoints(folder, {"lr": 0.4}))
+
+
+# What cannot be a state of the run, although its sums match
+
+
+def started(folder, **changes):
+    """A run of 4 epochs that was stopped after the second."""
+    run = trainer(epochs=4)
+    rows = [row for epoch in (0, 1) for row in run.record(epoch + 1, run.train_epoch(epoch))]
+    kept, save = Checkpoints(folder, "mine"), Checkpoints.save
+
+    def changed(self, epoch, state, workers):
+        state, workers = json.loads(json.dumps(state)), list(workers)
+        save(self, epoch, changes.get("state", lambda s: s)(state), changes.get("workers", lambda w: w)(workers))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", changed)
+        run.save(kept, 2, rows)
+    return kept
+
+
+def without(name):
+    return lambda state: {key: value for key, value in state.items() if key != name}
+
+
+def first_worker(change):
+    return lambda workers: [(workers[0][0], change(workers[0][1])), *workers[1:]]
+
+
+def rows(change):
+    return lambda state: {**state, "rows": change(state["rows"])}
+
+
+STATES = {
+    "epoch beyond": lambda state: {**state, "epoch": 99},
+    "epoch at the end": lambda state: {**state, "epoch": 4},
+    "epoch zero": lambda state: {**state, "epoch": 0},
+    "epoch true": lambda state: {**state, "epoch": True},
+    "epoch text": lambda state: {**state, "epoch": "2"},
+    "epoch huge": lambda state: {**state, "epoch": 10**300},
+    "earlier epoch": lambda state: {**state, "epoch": 1},
+    "rows empty": rows(lambda found: []),
+    "rows null": rows(lambda found: None),
+    "rows numbers": rows(lambda found: [1, 2]),
+    "one row less": rows(lambda found: found[:-1]),
+    "one row twice": rows(lambda found: [*found, found[-1]]),
+    "rows in another order": rows(lambda found: found[::-1]),
+    "text in a row": rows(lambda found: [{**found[0], "train_loss": "low"}, *found[1:]]),
+    "list in a row": rows(lambda found: [{**found[0], "train_loss": [1]}, *found[1:]]),
+    "a meter as text": lambda state: {**state, "meters": {**state["meters"], "bytes": "1"}},
+    "a meter missing": lambda state: {**state, "meters": without("bytes")(state["meters"])},
+    "meters null": lambda state: {**state, "meters": None},
+    **{f"no {name}": without(name) for name in ("epoch", "rows", "meters", "seconds_compute", "wire_bytes")},
+    "a list": lambda state: [],
+    "null": lambda state: None,
+}
+WORKERS = {
+    "fewer workers": lambda workers: workers[:-1],
+    "more workers": lambda workers: [*workers, (8, workers[0][1])],
+    "fewer tensors": first_worker(lambda own: {"parameters": own["parameters"]}),
+    "more tensors": first_worker(lambda own: {**own, "momentum": torch.zeros(3)}),
+    "another shape": first_worker(lambda own: {**own, "parameters": own["parameters"][:-1]}),
+    "another dtype": first_worker(lambda own: {**own, "parameters": own["parameters"].double()}),
+    "another name": first_worker(lambda own: {f"the {name}": tensor for name, tensor in own.items()}),
+}
+
+
+def test_what_was_stopped_goes_on_to_the_rows_of_a_whole_run(tmp_path, whole_rows):
+    assert without_clocks(trainer(epochs=4).run(checkpoints=started(tmp_path / "run")).rows) == whole_rows
+
+
+@pytest.fixture(scope="module")
+def whole_rows():
+    return without_clocks(trainer(epochs=4).run().rows)
+
+
+@pytest.mark.parametrize("change", [("state", name) for name in STATES] + [("workers", name) for name in WORKERS])
+def test_a_state_that_this_run_cannot_have_is_passed_over(tmp_path, change):
+    kind, name = change
+    kept, run = (
+        started(tmp_path / "run", **{kind: {"state": STATES, "workers": WORKERS}[kind][name]}),
+        trainer(epochs=4),
+    )
+    before = run.workers.parameters.clone()
+    with pytest.warns(UserWarning, match="epoch-000002 is passed over: "):
+        assert run.resume(kept) == (0, [])
+    assert torch.equal(run.workers.parameters, before)
+
+
+def test_a_state_file_that_was_edited_is_passed_over(tmp_path, whole_rows):
+    kept = started(tmp_path / "run")
+    path = tmp_path / "run" / "epoch-000002" / "state.json"
+    record = json.loads(path.read_text())
+    record["state"]["rows"][3]["train_loss"] += 1
+    path.write_text(json.dumps(record))
+    with pytest.warns(UserWarning, match="state.json was changed or damaged"):
+        assert without_clocks(trainer(epochs=4).run(checkpoints=kept).rows) == whole_rows
+
+
+# Disks and folders
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoints_before(tmp_path, monkeypatch):
+    kept, write, room = Checkpoints(tmp_path / "run", "mine"), Path.write_bytes, [3]
+    kept.save(2, {"epoch": 2}, some_tensors(2))
+
+    def full(self, content):
+        room[0] -= 1
+        if room[0] < 0:
+            write(self, bytes(content)[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    kept.save(4, {"epoch": 4}, some_tensors(4))
+    with pytest.raises(ConfigError, match=r"epoch-000006 cannot be written \(No space left on device\); make room"):
+        kept.save(6, {"epoch": 6}, some_tensors(6))
+    assert sorted(os.listdir(tmp_path / "run")) == ["epoch-000002", "epoch-000004"]
+    assert kept.newest().state == {"epoch": 4}
+
+
+def test_folders_in_place_of_files_and_files_in_place_of_folders(tmp_path):
+    kept = Checkpoints(tmp_path / "run", "mine")
+    for epoch in (2, 4):
+        kept.save(epoch, {"epoch": epoch}, some_tensors(epoch))
+    for name in ("worker-00000.pt", "state.json"):
+        path = tmp_path / "run" / "epoch-000004" / name
+        path.unlink()
+        path.mkdir()
+        with pytest.warns(UserWarning, match="epoch-000004 is passed over: .*Is a directory"):
+            assert kept.newest().state["epoch"] == 2
+    (tmp_path / "run" / "epoch-000006").write_text("")
+    (tmp_path / "run" / ".partial").write_text("")
+    with (
+        pytest.warns(UserWarning, match="passed over: .*Not a directory"),
+        pytest.warns(match="passed over: .*Is a dir"),
+    ):
+        assert kept.newest().state["epoch"] == 2
+    kept.save(6, {"epoch": 6}, some_tensors(6))
+    assert kept.newest().state["epoch"] == 6
+    (tmp_path / "run" / "notes.txt").write_text("the user's own")
+    kept.remove()
+    assert os.listdir(tmp_path / "run") == ["notes.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_noticed_before_training(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ConfigError, match=r"checkpoints in .*run cannot be read \(Not a directory\)"):
+        trainer(epochs=2).run(checkpoints=Checkpoints(tmp_path / "run", "mine"))
+    assert (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(ConfigError, match=r"cannot be read \(Permission denied\)"):
+        Checkpoints(tmp_path, "mine").newest()
 
 
 def rows_of(results):

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,9 +22,9 @@ from aldsgd.graphs import paper_graph
 from aldsgd.links import Pairs
 from aldsgd.network import LocalNetwork
 from aldsgd.training import Trainer
-from aldsgd.world import World, join, meet, own_device
+from aldsgd.world import PeerError, World, join, meet, own_device
 from baselines.matcha import MATCHA
-from tests.processes import CONFIGURATIONS, METHODS, graph_algorithm, launch, trained, walk
+from tests.processes import CONFIGURATIONS, METHODS, ROOT, graph_algorithm, launch, trained, walk
 
 STEPS, EDGES, PARAMETERS = 50, 7, 650  # 53.8 % graph A; the logistic model on digits, 64 x 10 + 10
 
@@ -149,6 +151,101 @@ def test_a_mistake_on_any_rank_ends_all_with_one_line(job, size, line, tmp_path)
     done = launch(job, size, tmp_path)
     assert json.loads((tmp_path / "codes.json").read_text()) == [2] * size
     assert done.stderr.splitlines() == [line]
+
+
+def test_the_reason_is_torchs_own_where_nobody_was_lost(tmp_path):
+    done = launch("apart", 2, tmp_path, GLOO_SOCKET_IFNAME="eth9")
+    assert json.loads((tmp_path / "codes.json").read_text()) == [1, 1]
+    start = (
+        "error: before the first step rank {} could not exchange with the others (Unable to find address for: eth9); "
+    )
+    assert sorted(line.split("what was")[0] for line in done.stderr.splitlines()) == [start.format(r) for r in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    "said, sentence",
+    [
+        (
+            "[/x/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:80",
+            "rank 2, whose connection was",
+        ),
+        ("[/x/pair.cc:1] Read error [127.0.0.1]:80: Connection reset by peer", "rank 2, whose connection was lost"),
+        ("[/x/pair.cc:1] writev [127.0.0.1]:80: Broken pipe", "rank 2, whose connection was lost"),
+        ("Application timeout caused pair closure", "rank 2, whose connection was lost"),
+        ("NCCL error in: a.cpp:9, remote process exited or there was a network error", "rank 2, whose connection was"),
+        ("recvValueWithTimeout failed on SocketImpl(fd=5)", "rank 2, whose connection was lost"),
+        ("failed to recv, got 0 bytes. Connection was likely closed.", "rank 2, whose connection was lost"),
+        ("CUDA out of memory. Tried to allocate 2 GiB\nmore", "(CUDA out of memory. Tried to allocate 2 GiB)"),
+        ("[/x/device.cc:2] Unable to resolve hostname", "(Unable to resolve hostname)"),
+        (
+            "[enforce fail at /x/device.cc:84] ifa != nullptr. Unable to find address for: eth9",
+            "(Unable to find address",
+        ),
+        ("", "(RuntimeError)"),
+    ],
+)
+def test_a_lost_connection_is_told_from_other_failures(said, sentence):
+    with pytest.raises(PeerError, match="at step 3 rank 0") as caught, World().names(lambda: "rank 2", 3):
+        raise RuntimeError(said)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+    assert ("waited for" in str(caught.value)) == ("rank 2" in sentence)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), float("-inf"), 1e300, None, "30"])
+def test_a_timeout_that_makes_no_sense_is_refused(timeout):
+    with pytest.raises(ConfigError, match="--timeout .* must be a number of seconds above zero, up to 1000000"):
+        join(timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    "environment, message",
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' in the environment is not a whole number: .* unset them"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE='' in"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK='-1' in"),
+        ({"WORLD_SIZE": "2", "RANK": "1.5"}, "RANK='1.5' in"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2 and WORLD_SIZE=2 in"),
+        ({"WORLD_SIZE": "0"}, "RANK=0 and WORLD_SIZE=0 in"),
+        ({"RANK": "3"}, "RANK=3 and WORLD_SIZE=1 in"),
+        ({"WORLD_SIZE": "2", "MASTER_PORT": "http"}, "MASTER_PORT='http' in"),
+        ({"WORLD_SIZE": "2", "MASTER_PORT": "99999"}, "MASTER_PORT=99999 in the environment is no port"),
+    ],
+)
+def test_an_environment_that_no_launcher_makes_is_refused(monkeypatch, environment, message):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=message):
+        join()
+
+
+def test_processes_without_a_meeting_place_say_so(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(PeerError, match="the 2 processes did not meet: .*MASTER_ADDR"):
+        join(timeout=2)
+
+
+def test_a_script_in_such_an_environment_ends_with_one_line():
+    environment = {**os.environ, "WORLD_SIZE": "many"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.killed_run"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: WORLD_SIZE='many'") and done.stderr.count("\n") == 1
+
+
+def test_an_error_carries_the_world_it_happened_in(monkeypatch):
+    monkeypatch.setattr(World, "_beat", lambda self: None)
+    with pytest.raises(KeyError) as caught, World(rank=1, size=3, store=object()) as world:
+        raise KeyError("x")
+    assert caught.value.world is world and not world._left.is_set()
+    with World() as alone:
+        pass
+    assert alone._left.is_set()
 
 
 def test_more_processes_than_gpus_are_told_to_host_several_workers(monkeypatch):

@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.sparse
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -374,7 +376,7 @@ def test_unwritable_cache_does_not_lose_the_solution(tmp_path, monkeypatch):
 # Refused input
 
 
-@pytest.mark.parametrize("budget", [0, -0.5, 1.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("budget", [0, -0.5, 1.01, float("nan"), float("inf"), None, "0.5", 0.5j, [0.5]])
 def test_impossible_budget_is_refused(budget):
     with pytest.raises(ConfigError, match=r"budget, the share of active matchings, must be in \(0, 1\], not"):
         matcha_weights(ring(4), budget)
@@ -397,6 +399,18 @@ def test_unknown_rule_is_refused():
             call()
 
 
+@pytest.mark.parametrize("wrong", [None, np.eye(4), paper_graph(100).to_networkx(), [ring(4)]])
+def test_what_is_no_topology_is_refused(wrong):
+    with pytest.raises(ConfigError, match="MATCHA needs a Topology, not"):
+        matcha_weights(wrong, 0.5)
+
+
+@pytest.mark.parametrize("p", [None, ["0.5", "0.5"], [0.5, 0.5j], [0.5, None], [[0.5], [0.5, 0.5]]])
+def test_probabilities_that_are_no_numbers_are_refused(p):
+    with pytest.raises(ConfigError, match="MATCHA's probabilities must be a plain array of real numbers"):
+        expected_matcha(ring(4), p, 0.3)
+
+
 @pytest.mark.parametrize("p", [[0.5], [0.5, 1.5], [-0.1, 0.5], [float("nan"), 0.5]])
 def test_impossible_probabilities_are_refused(p):
     with pytest.raises(ConfigError, match=r"one probability in \[0, 1\] for each of 2 matchings"):
@@ -410,6 +424,16 @@ def test_impossible_probabilities_are_refused(p):
         (lambda w: w + np.diag([0, 0, 1e-3, 0]), "row 2 .* does not sum to one"),
         (lambda w: w + 1e-3 * np.array([[0] * 4, [0, 1, 0, -1], [0] * 4, [0] * 4]), "row 1 .* is not symmetric"),
         (lambda w: w + np.diag([0, 0, 0, np.inf]), "row 3 .* not finite"),
+        (lambda w: w + np.diag([0, np.nan, 0, 0]), "row 1 .* not finite"),
+        (lambda w: w + 0j, "must be a plain array of real numbers"),
+        (lambda w: w.astype(str), "real numbers"),
+        (lambda w: w.astype(object), "real numbers"),
+        (lambda w: w.tolist()[:3] + [[1.0]], "real numbers, not"),
+        (lambda w: scipy.sparse.csr_array(w), "real numbers"),
+        (lambda w: torch.tensor(w, requires_grad=True), "real numbers"),
+        (lambda w: None, "real numbers, not None"),
+        (lambda w: w[:0, :0], r"square, not of shape \(0, 0\)"),
+        (lambda w: w[0], r"square, not of shape \(4,\)"),
     ],
 )
 def test_bad_gossip_matrix_is_refused_by_row(change, message):
@@ -419,6 +443,9 @@ def test_bad_gossip_matrix_is_refused_by_row(change, message):
 
 def test_negative_entries_are_allowed():
     check_gossip_matrix(gossip_matrix(paper_graph(100), 0.2857))
+    check_gossip_matrix(metropolis_matrix(ring(4)).tolist())
+    check_gossip_matrix(np.eye(3, dtype=int))
+    check_gossip_matrix(torch.eye(3))
 
 
 def test_missing_cvxpy_says_what_to_do(monkeypatch):

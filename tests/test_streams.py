@@ -1,0 +1,147 @@
+"""Random streams: all pairs differ, but for those that the committed runs drew and that are listed here."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aldsgd.errors import ConfigError
+from aldsgd.streams import PURPOSES, RECORDED, rng, sequence, torch_seed
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS, PASSES, EPOCHS = 40, 5, 6
+
+
+def bits(stream) -> tuple:
+    """256 bits of what a generator would be seeded with."""
+    return tuple(sequence(*stream).generate_state(8))
+
+
+def streams_of_a_run(n: int, seed: int) -> list[tuple]:
+    """(purpose, seed, numbers) of all that a run of n workers can draw, on a random graph and its copies."""
+    workers = range(n)
+    return [
+        ("split", seed),
+        *(("order", seed, i, nth) for i in workers for nth in range(PASSES)),
+        *(("augmentation", seed, i, epoch) for i in workers for epoch in range(EPOCHS)),
+        *(("coins", seed, t) for t in range(STEPS)),
+        *(("initial model", seed, i) for i in workers),
+        *(("own model", seed, i) for i in workers),
+        ("noisy workers", seed),
+        *(("wrong labels", seed, i) for i in workers),
+        *(("torch", seed, i, t) for i in workers for t in range(STEPS)),
+        ("graph", seed + 1),
+        ("graph of seed 0", 0),
+        *(("set of graphs", number) for number in (1, 2)),
+    ]
+
+
+def recorded_coincidences(n: int, seed: int) -> set[frozenset]:
+    """What committed runs drew twice from one stream, for other purposes: their numbers stay as they were published."""
+    first = {("split", seed), ("order", seed, 0, 0), ("coins", seed, 0), ("initial model", seed, 0)}
+    first |= {("graph of seed 0", 0)} if seed == 0 else set()
+    first |= {("set of graphs", seed)} if seed in (1, 2) else set()
+    later = [{("order", seed, i, 0), ("coins", seed, i), ("initial model", seed, i)} for i in range(1, n)]
+    return {frozenset(group) for group in (first, *later)}
+
+
+@pytest.mark.parametrize("n", [8, 11, 16])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 1234])
+def test_no_two_streams_of_a_run_coincide_but_the_recorded(n, seed):
+    streams, found = streams_of_a_run(n, seed), defaultdict(set)
+    assert len(set(streams)) == len(streams)
+    assert {purpose for purpose, *_ in streams} == {*PURPOSES, *RECORDED}
+    for stream in streams:
+        found[bits(stream)].add(stream)
+    assert {frozenset(group) for group in found.values() if len(group) > 1} == recorded_coincidences(n, seed)
+
+
+@pytest.mark.parametrize("n, seed", [(8, 0), (16, 0), (16, 1024)])
+def test_torch_draws_from_as_many_streams(n, seed):
+    """On a CPU torch keeps 32 bits of a seed."""
+    kept = [torch_seed("torch", seed, i, t) % 2**32 for i in range(n) for t in range(STEPS)]
+    kept += [torch_seed(purpose, seed, i) % 2**32 for purpose in ("initial model", "own model") for i in range(n)]
+    assert len(set(kept)) == len(kept)
+    draws = torch.stack([torch.rand(8, generator=torch.Generator().manual_seed(number)) for number in kept])
+    assert len(torch.unique(draws, dim=0)) == len(kept)
+
+
+def test_torch_streams_of_one_run_differ_by_construction():
+    # 1.6 million seeds of 32 bits drawn by chance would hold some 300 pairs.
+    steps = np.arange(100_000)
+    start = torch_seed("torch", 5, 0, 0)
+    assert [torch_seed("torch", 5, i, t) - start for i, t in ((0, 1), (1, 0), (3, 70_000))] == [
+        1024,
+        1,
+        3 + 1024 * 70_000,
+    ]
+    kept = np.concatenate([(start % 2**32 + i + 1024 * steps) % 2**32 for i in range(16)])
+    assert len(np.unique(kept)) == kept.size
+    assert len({torch_seed("torch", 5, i, t) for i in (0, 1024, 2048) for t in (0, 2**22, 2**23)}) == 9
+
+
+numbers = st.integers(0, 3) | st.integers(0, 2**32 - 1)
+declared = st.tuples(st.sampled_from(PURPOSES), numbers, st.lists(numbers, max_size=3)).map(lambda t: (*t[:2], *t[2]))
+
+
+@given(declared, declared)
+@settings(max_examples=500, deadline=None)
+def test_declared_streams_differ_whatever_their_numbers(one, other):
+    assert (bits(one) == bits(other)) == (one == other)
+    # Zeros at the end, which numpy adds to a short list by itself, make another stream.
+    assert len({bits(one), bits((*one, 0)), bits((*one, 0, 0))}) == 3
+    assert torch_seed(*one) != torch_seed(one[0], (one[1] + 1024) % 2**32, *one[2:])
+
+
+@given(declared, st.sampled_from(sorted(RECORDED)), numbers, st.integers(0, 50), st.integers(0, 50))
+@settings(max_examples=300, deadline=None)
+def test_declared_streams_are_none_of_the_recorded(one, purpose, seed, first, second):
+    given_numbers = (first, second)[: RECORDED[purpose].__code__.co_argcount - 1]
+    assert bits(one) != bits((purpose, seed, *given_numbers))
+
+
+def test_recorded_streams_keep_their_bits():
+    for stream, words in [
+        (("split", 7), [7]),
+        (("order", 7, 3, 2), [7, 3, 2, 0]),
+        (("augmentation", 7, 3, 2), [7, 3, 2, 1]),
+        (("coins", 7, 39), [7, 39]),
+        (("graph of seed 0", 0), [0]),
+        (("set of graphs", 2), [2]),
+    ]:
+        assert np.array_equal(rng(*stream).random(4), np.random.default_rng(words).random(4))
+    expected = int(np.random.SeedSequence([7, 3]).generate_state(1, np.uint64)[0] >> 1)
+    assert torch_seed("initial model", 7, 3) == expected < 2**63
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30, 1.5, None, "1", float("nan")])
+def test_a_seed_of_more_than_one_word_is_refused(seed):
+    with pytest.raises(ConfigError, match="the seed must be a whole number from 0 to 4294967295, not"):
+        rng("graph", seed)
+
+
+def test_undeclared_purposes_and_long_numbers_are_refused():
+    with pytest.raises(KeyError, match="'dice' is not declared"):
+        rng("dice", 0)
+    with pytest.raises(ValueError, match="from 0 to"):
+        rng("graph", 0, 2**32)
+
+
+# Of a run: which subset of a data set and which images re-estimate BatchNorm are fixed numbers. Of the theory: its own.
+FIXED = {"datasets", "evaluation", "quadratics", "trajectories", "theory_adversary"}
+RECORDED_BY_HAND = {"data", "workers", "engines", "matcha"}
+
+
+def test_nothing_else_is_seeded_by_hand():
+    seeding = {"default_rng", "SeedSequence", "manual_seed", "RandomState", "Generator"}
+    found = set()
+    for path in (*ROOT.glob("aldsgd/**/*.py"), *ROOT.glob("baselines/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in seeding:
+                found.add(path.stem)
+    assert found - FIXED - RECORDED_BY_HAND == {"streams"}
