@@ -27,7 +27,8 @@ import torch
 from aldsgd.cache import cache_dir
 from aldsgd.data import load
 from aldsgd.errors import ConfigError
-from aldsgd.records import RunStore, write_experiment
+from aldsgd.listings import write_experiment
+from aldsgd.records import RunStore
 from experiments import tuning
 from experiments.common import command, linked, parser, prepare, train_into
 from experiments.configuration import RunConfig

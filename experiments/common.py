@@ -18,9 +18,11 @@ from aldsgd.communication import LINKS
 from aldsgd.data import load, steps_per_epoch
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.engines import ENGINES
+from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
+from aldsgd.listings import write_experiment
 from aldsgd.precision import prepare_device
-from aldsgd.records import Run, RunStore, environment, write_experiment
+from aldsgd.records import Run, RunStore
 from aldsgd.training import TimeUp, Trainer
 from aldsgd.world import TIMEOUT, PeerError, World, join, launched
 from experiments.configuration import RunConfig

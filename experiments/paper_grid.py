@@ -20,8 +20,9 @@ from pathlib import Path
 
 from aldsgd.cache import cache_dir
 from aldsgd.errors import ConfigError
+from aldsgd.listings import write_experiment
 from aldsgd.precision import PRECISIONS
-from aldsgd.records import Run, RunStore, write_experiment
+from aldsgd.records import Run, RunStore
 from experiments.common import command, linked, parser, train_missing
 from experiments.configuration import RunConfig
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from aldsgd.errors import ConfigError
-from aldsgd.records import Run, read_experiment
+from aldsgd.listings import read_experiment
+from aldsgd.records import Run
 from aldsgd.statistics import Interval
 from figures import style
 from tables.base import available

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from aldsgd.records import Run, load_experiment, read_experiment
+from aldsgd.listings import load_experiment, read_experiment
+from aldsgd.records import Run
 from aldsgd.statistics import mean_interval
 from figures import style
 from figures.common import script

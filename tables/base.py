@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from aldsgd.errors import ConfigError
-from aldsgd.records import Run, RunStore, load_experiment, read_experiment
+from aldsgd.listings import load_experiment, read_experiment
+from aldsgd.records import Run, RunStore
 from aldsgd.statistics import MIN_PAIRS, Interval, mean_interval, paired_by_seed, verdict
 
 REFERENCE = "D-PSGD"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse_set
-from aldsgd.records import read_experiment
+from aldsgd.listings import read_experiment
 from aldsgd.statistics import MIN_PAIRS, Interval, paired_by_seed, verdict
 from tables.base import Table, available, final_values, gap, plus_minus, setting
 from tables.experiments import RELEASED, area, cell_label, target_of

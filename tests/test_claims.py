@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import paper_tables
-from aldsgd.records import RunStore, write_experiment
+from aldsgd.listings import write_experiment
+from aldsgd.records import RunStore
 from aldsgd.statistics import Interval
 from tables.base import METHODS
 from tables.claims import CLAIMS, Measure, Runs, covers, judge, only_released, render

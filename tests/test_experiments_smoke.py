@@ -21,8 +21,9 @@ from aldsgd.data import load, split
 from aldsgd.differences import label_noise, scaled
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse
+from aldsgd.listings import load_experiment, write_experiment
 from aldsgd.neighbourhood import Neighbourhood
-from aldsgd.records import RunStore, key, load_experiment, write_experiment
+from aldsgd.records import RunStore, key
 from experiments import all as runner
 from experiments.common import parser, prepare, train_into
 from experiments.configuration import RunConfig

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from aldsgd import records
 from aldsgd.errors import ConfigError
-from aldsgd.records import COLUMNS, RunStore, key, load_experiment, write_experiment
+from aldsgd.listings import load_experiment, write_experiment
+from aldsgd.records import COLUMNS, RunStore, key
 from experiments.configuration import RunConfig
 
 CONFIG = {"dataset": "digits", "method": "dpsgd", "lr": 0.4, "lr_drops": [[100, 0.1]], "augment": False,

@@ -15,7 +15,8 @@ import pytest
 
 import paper_tables
 from aldsgd.errors import ConfigError
-from aldsgd.records import RunStore, load_experiment, write_experiment
+from aldsgd.listings import load_experiment, write_experiment
+from aldsgd.records import RunStore
 from figures import quickstart, style
 
 ROOT = Path(paper_tables.__file__).resolve().parent
