@@ -156,24 +156,24 @@ class RunStore:
             state = _state(self.folder)
             if self._index and self._index[0] == state:
                 return self._index[1]
-            names = sorted(name for name in os.listdir(self.folder) if name.endswith(".json") and name[0] != ".")
+            names = sorted(os.listdir(self.folder))
         except OSError:
             return {}
         found: dict[str, list[Path]] = {}
         for name in names:
-            found.setdefault(name.removesuffix(".json").rpartition("-")[2], []).append(self.folder / name)
+            if match := re.fullmatch(r".*-([0-9a-f]{12})\.json", name):
+                found.setdefault(match[1], []).append(self.folder / name)
         self._index = (state, found) if _settled(state) else None
         return found
 
     def _read(self, path: Path) -> Run | None:
         csv = path.with_suffix(".csv")
         try:
-            before = _state(path)
-            state = before + _state(csv) if csv.exists() else None
-            if state and path in _READ and _READ[path][0] == state:
+            state = _state(path) + (_state(csv) if csv.exists() else ())
+            if path in _READ and _READ[path][0] == state:
                 return _READ[path][1]
             meta = json.loads(path.read_text(encoding="utf-8"))
-            config = meta.pop("config")
+            config = dict(meta.pop("config"))
             named = key(config)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
@@ -189,7 +189,7 @@ class RunStore:
         if not intact or meta.get("complete") is not True:
             return None
         run = Run(config, meta, csv)
-        if state and _settled(state):
+        if _settled(state):
             _READ[path] = (state, run)
         return run
 
