@@ -8,6 +8,11 @@ from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
 from aldsgd.records import Run, RunStore, check_folder, key
 
+
+class MissingRuns(ConfigError):
+    """An experiment was not run, or not all of it."""
+
+
 #: (label of the curve or row, seed, run)
 Listed = tuple[str, int, Run]
 
@@ -70,7 +75,7 @@ def read_experiment(root, name: str) -> dict:
         if kinds == {(str, int, str)} and not _repeated(runs):
             return {"experiment": name, "preset": str(listing["preset"]), "runs": runs}
     except FileNotFoundError:
-        raise ConfigError(f"{path} is not there: make it with python -m experiments.{name}") from None
+        raise MissingRuns(f"{path} is not there: make it with python -m experiments.{name}") from None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     raise ConfigError(f"{path} is damaged: make it again with python -m experiments.{name}")
@@ -92,7 +97,7 @@ def load_experiment(root, name: str, partial: bool = False) -> list[Listed]:
     if len(complete) == len(found) or (partial and complete):
         return complete
     label, seed, _ = next(entry for entry in found if entry[2] is None)
-    raise ConfigError(
+    raise MissingRuns(
         f"{len(found) - len(complete)} of {len(found)} runs of {name} are missing in {store.folder} "
         f"(first: {label}, seed {seed}): make them with python -m experiments.{name} --preset {listing['preset']}"
     )

@@ -37,5 +37,5 @@ def modelled_seconds(run: Run, gigabits: float, latency: float) -> pd.Series:
 
 def first_reached(run: Run, target: float) -> int | None:
     """Row of ``run.network`` at which the mean worker first reaches ``target`` at a test; None if never."""
-    reached = run.network["mean_accuracy"] >= target
+    reached = run.network[f"mean_{run.metrics[0]}"] >= target
     return int(reached.idxmax()) if reached.any() else None
