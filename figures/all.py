@@ -1,23 +1,23 @@
 """Draw every figure whose experiment has complete runs. python -m figures.all --results results --out figures"""
 
-import importlib
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
-from figures.common import script
-
-FIGURES = (
-    "quickstart", "convergence", "final_accuracy", "sparsity", "degree_effect", "ablation", "sensitivity",
-    "sixteen_workers", "baseline_audit", "communication", "non_iid", "starts", "heterogeneous",
-)  # fmt: skip
+from aldsgd.listings import MissingRuns, names
+from figures.common import overview, script
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw what can be drawn, in order; returns the files written."""
+    """Draw what is listed, each with the module of its name or else an overview; returns the files written."""
     written = []
-    for name in FIGURES:
-        if (results / "experiments" / f"{name}.json").exists():
-            written += importlib.import_module(f"figures.{name}").draw(results, out)
+    for name in names(results):
+        own = find_spec(f"figures.{name}") if name.isidentifier() else None
+        try:
+            written += import_module(own.name).draw(results, out) if own else overview(results, out, name)
+        except MissingRuns as error:
+            print(f"left out: {error}", file=sys.stderr)
     return written
 
 

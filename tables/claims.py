@@ -91,11 +91,11 @@ def sparse_gain(runs: Mapping[str, Experiment]) -> list[Measure]:
 
     def at(level: str) -> dict[int, float]:
         own = sparsity.select(graph=f"paper:{level}")
-        return gain(own.method(ONE, graphs=3), own.method("D-PSGD", graphs=1))
+        return gain(own.select(family=ONE, graphs=3), own.select(family="D-PSGD", graphs=1))
 
     def released(level: str) -> dict[int, float]:
         own = audit.select(graph=f"paper:{level}")
-        return gain(own.method(ONE, graphs=2), own.method(RELEASED, graphs=1))
+        return gain(own.select(family=ONE, graphs=2), own.select(family=RELEASED, graphs=1))
 
     dense, *sparser = PAPER
     levels = [at(level) for level in sparser]
@@ -120,7 +120,7 @@ def neighbours(runs: Mapping[str, Experiment]) -> list[Measure]:
     measures = []
     for level in PAPER:
         own = runs["sparsity"].select(graph=f"paper:{level}")
-        one, three = (own.method(ONE, graphs=k).values("megabytes") for k in (1, 3))
+        one, three = (own.select(family=ONE, graphs=k).values("megabytes") for k in (1, 3))
         seeds = sorted(set(one) & set(three))
         if not seeds:
             measures.append(Measure(f"{level} %", None, None, unit="%"))
@@ -146,7 +146,7 @@ def bytes_to_target(runs: Mapping[str, Experiment]) -> list[Measure]:
     """Bytes to the target of ``communication``, relative to D-PSGD's; less is better."""
     source = runs["communication"]
     spent: dict[str, dict[int, float]] = {}
-    for label, seed, run, variant, condition in source:
+    for label, seed, run, variant, _, condition in source:
         target = target_of(source, label)
         if condition or np.isnan(target):  # on another graph, or D-PSGD, which sets the target, has not been run
             continue

@@ -14,7 +14,7 @@ from tables.base import PERCENT, REFERENCE, Cell, Table, Unit, caption, mean_onl
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
 from tables.query import Experiment, Runs
 
-RELEASED = "D-PSGD (released schedule)"
+RELEASED, LEADERS = "D-PSGD (released schedule)", "AL-DSGD on D-PSGD"
 UNKNOWN = "not measured"
 
 #: Further columns of ``compare``: (experiment, label) -> title -> cell.
@@ -88,20 +88,23 @@ def sparsity(root: Path, name: str) -> Table:
     runs = Experiment(root, name)
     unit, rows = Unit.of(runs), []
     for graph in runs.field("graph"):
-        alone = runs.method("D-PSGD", graph=graph, graphs=1)
+        level = runs.select(graph=graph)
+        alone = level.select(family=REFERENCE, graphs=1)
         for graphs in sorted(runs.field("graphs")):
-            cells = {label: runs.method(label, graph=graph, graphs=graphs) for label in PARTS}
-            plain, matcha, ours, on_matcha = cells.values()
+            cells = {family: level.select(family=family, graphs=graphs) for family in runs.families}
+            plain, ours = cells.get(REFERENCE, Runs(())), cells.get(LEADERS, Runs(()))
             rows.append(
                 {
                     "level": f"{graph.removeprefix('paper:')} %",
                     "graphs": Cell(graphs),
-                    **{label: unit.show(cell.interval("worst"), UNKNOWN) for label, cell in cells.items()},
-                    "leaders, on D-PSGD": unit.gain(ours.less(plain, "worst")),
-                    "leaders, on MATCHA": unit.gain(on_matcha.less(matcha, "worst")),
+                    **{family: unit.show(cell.interval("worst"), UNKNOWN) for family, cell in cells.items()},
+                    **{
+                        f"leaders, on {core}": unit.gain(cells[family].less(cells.get(core, Runs(())), "worst"))
+                        for family, core in runs.cores.items()
+                    },
                     "rotation alone": unit.gain(plain.less(alone, "worst")),
                     "both": unit.gain(ours.less(alone, "worst")),
-                    "D-PSGD's MB": mean_only(plain.interval("megabytes")),
+                    f"{REFERENCE}'s MB": mean_only(plain.interval("megabytes")),
                     "AL-DSGD's MB": mean_only(ours.interval("megabytes")),
                 }
             )
@@ -110,10 +113,6 @@ def sparsity(root: Path, name: str) -> Table:
         "on one graph; both: AL-DSGD less D-PSGD on one graph."
     )
     return table(caption(runs, note, words(unit)), rows)
-
-
-#: The two cores, then AL-DSGD on each.
-PARTS = ("D-PSGD", "MATCHA", "AL-DSGD on D-PSGD", "AL-DSGD on MATCHA")
 
 
 @lru_cache(maxsize=64)

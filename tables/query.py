@@ -28,14 +28,15 @@ VALUES = {
 class Entry(NamedTuple):
     """One complete run: its label and seed in the listing, the variant of the method, and the number of the condition.
 
-    Runs of one condition agree in every field that is not the method's own; a method without a graph joins the first
-    condition that agrees in the rest.
+    ``family`` is the variant that the method would be on one graph. Runs of one condition agree in every field that is
+    not the method's own; a method without a graph joins the first condition that agrees in the rest.
     """
 
     label: str
     seed: int
     run: Run
     variant: str
+    family: str
     condition: int
 
 
@@ -61,9 +62,20 @@ class Runs(Sequence):
 
     @property
     def variants(self) -> list[str]:
-        """Labels of the methods: those that the registry knows in its order, then others as they come."""
-        found = dict.fromkeys(entry.variant for entry in self)
-        return [label for label in VARIANTS if label in found] + [label for label in found if label not in VARIANTS]
+        """Labels of the methods, in the order of the registry."""
+        return _ordered(entry.variant for entry in self)
+
+    @property
+    def families(self) -> list[str]:
+        """Labels of the methods on one graph each, in the order of the registry."""
+        return _ordered(entry.family for entry in self)
+
+    @property
+    def cores(self) -> dict[str, str]:
+        """Label of each method that wraps another -> the label of the wrapped one, families both."""
+        wrapping = {e.family: e.run.config for e in self if e.run.config.get("core")}
+        named = {label: variant_of({"method": config["core"], "graphs": 1}) for label, config in wrapping.items()}
+        return {label: named[label] for label in _ordered(named)}
 
     @property
     def conditions(self) -> dict[int, dict]:
@@ -93,16 +105,12 @@ class Runs(Sequence):
         return found
 
     def select(self, **fields) -> "Runs":
-        """Those runs in which every field has this value: ``label``, ``variant``, ``condition``, or a recorded one."""
+        """Those runs in which every field has this value: ``label``, ``family``, ``condition``, or a recorded one."""
 
         def value(entry: Entry, name: str):
             return getattr(entry, name) if name in Entry._fields else entry.run.config.get(name)
 
         return Runs(e for e in self if all(value(e, name) == wanted for name, wanted in fields.items()))
-
-    def method(self, variant: str, **fields) -> "Runs":
-        """The runs that have the fields of a method of the registry, and these; ``graphs`` may differ from its own."""
-        return self.select(**{**VARIANTS[variant].changes, **fields})
 
     def values(self, column: str) -> dict[int, float]:
         """seed -> one of ``VALUES``, of the first label among these runs."""
@@ -124,12 +132,11 @@ class Runs(Sequence):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row per run: label, seed, key, variant, condition, every recorded field, and ``VALUES``."""
+        """A row per run: label, seed, key, variant, family, condition, every recorded field, and ``VALUES``."""
         return pd.DataFrame([
-            {"label": e.label, "seed": e.seed, "key": e.run.key, "variant": e.variant, "condition": e.condition,
-             **e.run.config, **{name: value(e.run) for name, value in VALUES.items()}}
+            {**e._asdict(), "run": e.run.key, **e.run.config, **{name: value(e.run) for name, value in VALUES.items()}}
             for e in self
-        ])  # fmt: skip
+        ]).rename(columns={"run": "key"})  # fmt: skip
 
 
 class Experiment(Runs):
@@ -143,7 +150,10 @@ class Experiment(Runs):
         for label, _, run in found:
             if label not in numbers:
                 numbers[label] = _condition(run.config, representatives)
-        super().__init__(Entry(label, seed, run, variant_of(run.config), numbers[label]) for label, seed, run in found)
+        super().__init__(
+            Entry(label, seed, run, variant_of(run.config), variant_of(run.config | {"graphs": 1}), numbers[label])
+            for label, seed, run in found
+        )
 
     def of(self, label: str) -> Runs:
         return self._by_label.get(label, Runs(()))
@@ -179,6 +189,12 @@ def experiment(root: Path, name: str) -> Experiment | Unmeasured:
         return Experiment(root, name)
     except MissingRuns:
         return Unmeasured(name)
+
+
+def _ordered(labels: Iterable[str]) -> list[str]:
+    """Each label once: those that the registry knows in its order, then others as they come."""
+    found = dict.fromkeys(labels)
+    return [label for label in VARIANTS if label in found] + [label for label in found if label not in VARIANTS]
 
 
 def agree(a: Mapping, b: Mapping) -> bool:
