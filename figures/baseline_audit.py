@@ -35,8 +35,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             axes.set_title(family.replace(" (", "\n(").replace(" on ", "\non "), fontsize=7)
             style.epoch_axis(axes)
             if place == 0:
-                level, start, graphs = names[0].split("\n")
-                axes.set_ylabel(f"test accuracy (%)\n{level}, {start},\n{graphs}")
+                axes.set_ylabel("test accuracy (%)\n" + names[0].replace("\n", ", ").replace("start,", "start,\n"))
             else:
                 axes.tick_params(labelleft=False)
         axes = fig.add_subplot(places[1, :])

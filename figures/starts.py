@@ -11,10 +11,8 @@ from tables.query import Experiment
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "starts")
-    names = [
-        c["start"] + ",\nscaled" * c.get("start_scaled", False) + "\n" + c["batchnorm"]
-        for c in runs.conditions.values()
-    ]
+    scaled = [",\nscaled" * c.get("start_scaled", False) for c in runs.conditions.values()]
+    names = [f"{c['start']}{s}\n{c['batchnorm']}" for c, s in zip(runs.conditions.values(), scaled, strict=True)]
     with style.sheet():
         fig, panels = grid(2, 1, 4.2, sharex=True)
         worst_and_averaged(panels[:, 0], runs, names)
