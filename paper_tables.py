@@ -9,7 +9,7 @@ A table is found by its experiment's name: ``tables.experiments`` has those that
 """
 
 import argparse
-import errno
+import math
 import os
 import re
 import sys
@@ -22,7 +22,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.listings import names
 from aldsgd.statistics import Interval
 from tables import claims
-from tables.base import Cell, Table, methods
+from tables.base import Cell, Estimate, Table, methods
 from tables.experiments import TABLES
 
 
@@ -72,16 +72,21 @@ def to_csv(table: Table) -> str:
     columns: dict[str, list] = {}
     for name, cells in table.rows.items():
         values = [cell.value if isinstance(cell, Cell) else cell for cell in cells]
-        if any(isinstance(value, Interval) for value in values):
+        if any(isinstance(cell, Estimate) for cell in cells):
             for part in ("mean", "low", "high", "n"):
-                columns[f"{name}, {part}"] = [getattr(value, part, None) for value in values]
+                columns[f"{name}, {part}"] = [written(getattr(value, part, None)) for value in values]
             values = [None if isinstance(value, Interval) else value for value in values]
             if not any(values):
                 continue
-        columns[name] = values
+        columns[name] = list(map(written, values))
     # An integer column with blanks must not become one of floats.
     text = pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n")
     return f"# {table.caption}\n{text}".rstrip("\n")
+
+
+def written(value):
+    """A value of a CSV: blank where there is none, nan where training diverged or one seed has no interval."""
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
 FORMATS = {"markdown": to_markdown, "latex": to_latex, "csv": to_csv}
@@ -115,9 +120,9 @@ def renew(text: str, root: Path | str = "results") -> str:
 
 
 def check_out(out: Path) -> None:
-    """Raise OSError unless ``out`` can be written, before the work for it."""
-    if out.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    """Raise OSError or ConfigError unless ``out`` can be written, before the work for it."""
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"{out} is no file: give --out another name")
     replace_file(out.with_name(f".{out.name}.probe"), lambda path: path.touch())
     out.with_name(f".{out.name}.probe").unlink()
 
@@ -146,15 +151,21 @@ def main(arguments: list[str] | None = None) -> int:
             text = render(options.table, options.results, options.format) + "\n"
         if out is None:
             sys.stdout.write(text)
+            sys.stdout.flush()
         else:
             replace_file(out, lambda path: path.write_bytes(text.encode()))
-    except (ConfigError, UnicodeDecodeError) as error:
-        said = f"{out} is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
-        print(f"paper_tables.py: {said}", file=sys.stderr)
+    except ConfigError as error:
+        print(f"paper_tables.py: {error}", file=sys.stderr)
+        return 2
+    except UnicodeError as error:
+        text = f"{out} is not UTF-8 text: convert it" if options.into else f"{error.encoding} has no ±: use --out FILE"
+        print(f"paper_tables.py: {text}", file=sys.stderr)
         return 2
     except OSError as error:
         done = "read or written" if options.into else "written"
         print(f"paper_tables.py: {out or 'output'} cannot be {done} ({error.strerror})", file=sys.stderr)
+        if out is None:  # what is left in the buffer would be reported again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return 0
 

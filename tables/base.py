@@ -44,6 +44,10 @@ class Cell:
         return self.missing if self.value is None else self.form(self.value)
 
 
+class Estimate(Cell):
+    """A cell of an interval, or of none: mean, low, high and n where numbers are wanted."""
+
+
 def table(caption: str, rows: list[dict]) -> Table:
     return Table(caption, pd.DataFrame(rows, dtype=object))
 
@@ -55,7 +59,7 @@ def number(value: float) -> str:
 
 def mean_only(interval: Interval | None) -> Cell:
     """An interval of which the mean alone is written."""
-    return Cell(interval, lambda interval: number(interval.mean))
+    return Estimate(interval, lambda interval: number(interval.mean))
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,11 @@ class Unit:
 
     def show(self, interval: Interval | None, missing: str = "") -> Cell:
         """An interval as "mean ± half-width"; a single value stands alone."""
-        return Cell(scaled(interval, self.scale), lambda i: self._text(i, ""), missing)
+        return Estimate(scaled(interval, self.scale), lambda i: self._text(i, ""), missing)
 
     def gain(self, interval: Interval | None) -> Cell:
         """A difference with its sign and its verdict; blank for none."""
-        return Cell(
+        return Estimate(
             scaled(interval, self.scale),
             lambda i: f"{self._text(i, '+')} {verdict(i, self.higher_is_better)}".rstrip(),
         )

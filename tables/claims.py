@@ -13,7 +13,7 @@ import numpy as np
 from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
 from aldsgd.statistics import MIN_PAIRS, Interval, paired_by_seed, verdict
-from tables.base import Cell, Table, plus_minus, scaled, setting, table
+from tables.base import Estimate, Table, plus_minus, scaled, setting, table
 from tables.experiments import RELEASED, target_of
 from tables.links import first_reached
 from tables.query import Experiment, Runs, Unmeasured, experiment
@@ -256,8 +256,8 @@ def text_of(measure: Measure, interval: Interval | None) -> str:
     return str(cell_of(measure, interval))
 
 
-def cell_of(measure: Measure, interval: Interval | None) -> Cell:
-    return Cell(scaled(interval, 100), lambda i: f"{plus_minus(i, '+')} {measure.unit} (n = {i.n})", missing="-")
+def cell_of(measure: Measure, interval: Interval | None) -> Estimate:
+    return Estimate(scaled(interval, 100), lambda i: f"{plus_minus(i, '+')} {measure.unit} (n = {i.n})", missing="-")
 
 
 def covers(measure: Measure) -> str:
