@@ -71,7 +71,7 @@ def ends(intervals: Sequence[Interval | None], scale: float = 100) -> tuple[np.n
 def categories(axes: Axes, names: Sequence[str], series: dict[str, Sequence[Interval | None]], joined=False) -> None:
     """Methods side by side at each category: marker and interval; ``joined`` where the categories have an order."""
     reach = 0.15 if joined else 0.3
-    shifts = np.linspace(-reach, reach, len(series)) if len(series) > 1 else [0.0]
+    shifts = np.linspace(-reach, reach, len(series)) if len(series) > 1 else np.zeros(len(series))
     for shift, (label, intervals) in zip(shifts, series.items(), strict=True):
         look, (mean, half) = style.look(label), ends(intervals)
         axes.errorbar(

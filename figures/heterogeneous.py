@@ -13,10 +13,12 @@ from tables.experiments import degrees
 from tables.query import Experiment
 
 
-def condition(config: dict) -> str:
-    """How the workers of a run differ, in two lines."""
+def condition(config: dict, graph: str | None) -> str:
+    """How the workers of a run differ, in two lines; ``graph`` gives degrees to a method that has none."""
     if isinstance(config["lr"], list):
-        rising = np.corrcoef(config["lr"], degrees(config["graph"], config["workers"]))[0, 1] > 0
+        if graph is None:
+            return "lr differs"
+        rising = np.corrcoef(config["lr"], degrees(graph, config["workers"]))[0, 1] > 0
         return f"lr {'rises' if rising else 'falls'}\nwith degree"
     if config.get("noisy_workers"):
         return f"noise\nat {config['noisy_workers']}"
@@ -26,7 +28,8 @@ def condition(config: dict) -> str:
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "heterogeneous")
-    names = list(map(condition, runs.conditions.values()))
+    graph = next(filter(None, runs.field("graph")), None)
+    names = [condition(config, config["graph"] or graph) for config in runs.conditions.values()]
     cells = by_condition(runs)
     worst = {variant: [cell.interval("worst") for cell in own] for variant, own in cells.items()}
     gains = {

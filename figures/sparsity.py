@@ -12,8 +12,8 @@ def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "sparsity")
     cores = runs.cores
-    plain = [family for family in runs.families if family not in cores]
-    labels = [label for core in plain for label in (core, *(ours for ours in cores if cores[ours] == core))]
+    groups = dict.fromkeys(cores.get(family, family) for family in runs.families)
+    labels = [family for core in groups for family in runs.families if cores.get(family, family) == core]
     levels, counts = runs.field("graph"), sorted(runs.field("graphs"))
     names = [graph.removeprefix("paper:") for graph in levels]
     with style.sheet():

@@ -12,6 +12,7 @@ from aldsgd.statistics import MIN_PAIRS, Interval, verdict
 from tables.query import Experiment, Runs
 
 REFERENCE = "D-PSGD"
+UNKNOWN = "not measured"
 PRESETS = {
     "smoke": "Preset smoke only shows that the code runs; no conclusion may be drawn from it.",
     "cpu": "Preset cpu is scaled down from the paper's setting: it says nothing about the paper's numbers.",
@@ -49,7 +50,7 @@ class Estimate(Cell):
 
 
 def table(caption: str, rows: list[dict]) -> Table:
-    return Table(caption, pd.DataFrame(rows, dtype=object))
+    return Table(caption, pd.DataFrame(rows or [{"": UNKNOWN}], dtype=object))
 
 
 def number(value: float) -> str:

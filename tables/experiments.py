@@ -10,12 +10,24 @@ import pandas as pd
 from aldsgd.graphs import Topology, parse, parse_set
 from aldsgd.records import Run
 from aldsgd.statistics import mean_interval, paired_by_seed
-from tables.base import PERCENT, REFERENCE, Cell, Table, Unit, caption, mean_only, methods, number, table, words
+from tables.base import (
+    PERCENT,
+    REFERENCE,
+    UNKNOWN,
+    Cell,
+    Table,
+    Unit,
+    caption,
+    mean_only,
+    methods,
+    number,
+    table,
+    words,
+)
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
 from tables.query import Experiment, Runs
 
 RELEASED, LEADERS = "D-PSGD (released schedule)", "AL-DSGD on D-PSGD"
-UNKNOWN = "not measured"
 
 #: Further columns of ``compare``: (experiment, label) -> title -> cell.
 Extra = Callable[[Experiment, str], dict[str, Cell | str]]
