@@ -28,10 +28,7 @@ from tables.experiments import TABLES
 
 def table(name: str, root: Path | str = "results") -> Table:
     """The table of an experiment, or "claims". Raises ConfigError for an unknown one, or where runs are missing."""
-    listed = names(root)
-    if not listed:
-        raise ConfigError(f"no experiment has been run in {root}: start with python -m experiments.quickstart")
-    if name not in (known := dict.fromkeys(("claims", *TABLES, *listed))):
+    if name not in (known := dict.fromkeys(("claims", *TABLES, *names(root)))):
         raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
     return claims.overview(Path(root)) if name == "claims" else TABLES.get(name, methods)(Path(root), name)
 
@@ -101,7 +98,7 @@ def render(name: str, root: Path | str = "results", layout: str = "markdown") ->
     if name == "all":
         listed = names(root)
         found = [known for known in TABLES if known in listed] + [own for own in listed if own not in TABLES]
-    return "\n\n".join(FORMATS[layout](table(each, root)) for each in found or ["claims"])
+    return "\n\n".join(FORMATS[layout](table(each, root)) for each in found)
 
 
 def renew(text: str, root: Path | str = "results") -> str:

@@ -22,10 +22,13 @@ def path_of(root, name: str) -> Path:
 
 
 def names(root) -> list[str]:
-    """Every experiment that is listed. Raises ConfigError where there is no folder of results."""
+    """Every experiment that is listed. Raises ConfigError where there is none, as in a mistyped folder."""
     if not Path(root).is_dir():
         raise ConfigError(f"there is no folder of results {root}: name one with --results, or run an experiment first")
-    return sorted(path.stem for path in path_of(root, "x").parent.glob("[!.]*.json"))
+    found = sorted(path.stem for path in path_of(root, "x").parent.glob("[!.]*.json"))
+    if not found:
+        raise ConfigError(f"no experiment has been run in {root}: start with python -m experiments.quickstart")
+    return found
 
 
 def check_experiment(root, name: str, preset: str) -> None:

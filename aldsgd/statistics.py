@@ -52,6 +52,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(sample.mean())
     if n == 1:
         return Interval(mean, math.nan, 1, level)
+    # scipy.stats.t.interval gives the same numbers, but takes longer to import than all tables to be made.
     quantile = float(stdtrit(n - 1, (1 + level) / 2))
     return Interval(mean, quantile * float(sample.std(ddof=1)) / math.sqrt(n), n, level)
 

@@ -1,6 +1,8 @@
 """Draw every figure whose experiment has complete runs. python -m figures.all --results results --out figures"""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,15 +11,27 @@ from aldsgd.listings import MissingRuns, names
 from figures.common import overview, script
 
 
+def figure_of(name: str) -> Callable[[Path, Path], list[Path]]:
+    """What draws an experiment: ``draw`` of the module of its name, or else an overview."""
+    if name.isidentifier() and find_spec(f"figures.{name}"):
+        module = import_module(f"figures.{name}")
+        if hasattr(module, "draw") and not hasattr(module, "figure_of"):
+            return module.draw
+    return partial(overview, name=name)
+
+
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw what is listed, each with the module of its name or else an overview; returns the files written."""
-    written = []
+    """Draw what is listed; returns the files written. Raises ConfigError where nothing has complete runs."""
+    written, missing = [], []
     for name in names(results):
-        own = find_spec(f"figures.{name}") if name.isidentifier() else None
         try:
-            written += import_module(own.name).draw(results, out) if own else overview(results, out, name)
+            written += figure_of(name)(results, out)
         except MissingRuns as error:
-            print(f"left out: {error}", file=sys.stderr)
+            missing.append(error)
+    if not written:
+        raise missing[0]
+    for error in missing:
+        print(f"left out: {error}", file=sys.stderr)
     return written
 
 

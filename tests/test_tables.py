@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 
 import paper_tables
+from aldsgd.errors import ConfigError
 from aldsgd.listings import load_experiment, write_experiment
 from aldsgd.records import RunStore
 from baselines.registry import VARIANTS
+from figures import ablation, common, quickstart, style
 from figures import all as all_figures
-from figures import common, quickstart, style
 from tables.base import number
 from tables.query import Experiment
 
@@ -463,6 +464,26 @@ def test_looks_are_distinct_and_complete():
     looks = [style.look(label) for label in VARIANTS]
     assert set(METHODS) < set(VARIANTS)
     assert len({entry.color for entry in looks}) == len({entry.marker for entry in looks}) == len(looks)
+
+
+def test_all_figures(tmp_path, capsys):
+    """Each listing is drawn by the module of its name, others as an overview; what is missing is said."""
+    entry = record(tmp_path, "D-PSGD", 0, [network_row(0.5, 0.6, 0.7, 1.0, 1)])
+    for name in ("ablation", "all", "style", "my grid"):
+        write_experiment(tmp_path, name, "cpu", [entry, ("$odd_{label", *entry[1:])])
+    write_experiment(tmp_path, "starts", "cpu", [("never run", 0, entry[2] | {"lr": 7})])
+    assert all_figures.figure_of("ablation") is ablation.draw
+    written = {path.stem for path in all_figures.draw(tmp_path, tmp_path / "out")}
+    assert written == {"ablation", "all", "style", "my grid"}
+    assert "left out: 1 of 1 runs of starts are missing" in capsys.readouterr().err
+    for name in ("ablation", "all", "style", "my grid"):
+        (tmp_path / "experiments" / f"{name}.json").unlink()
+    with pytest.raises(ConfigError, match="runs of starts are missing"):
+        all_figures.draw(tmp_path, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    for folder, words in (("empty", "no experiment has been run"), ("typo", "no folder of results")):
+        with pytest.raises(ConfigError, match=words):
+            all_figures.draw(tmp_path / folder, tmp_path / "out")
 
 
 def test_figure_errors_take_one_line(store, tmp_path, capsys):
