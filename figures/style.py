@@ -4,6 +4,7 @@ Figures are made without pyplot, so nothing here touches the backend of a notebo
 """
 
 import contextlib
+import io
 from pathlib import Path
 
 import matplotlib.style
@@ -112,8 +113,10 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     written = []
     for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
         path = Path(stem).with_name(Path(stem).name + suffix)
+        made = io.BytesIO()  # matplotlib does not survive a full disk in the middle of a PDF
+        fig.savefig(made, format=suffix[1:], metadata=metadata)
         try:
-            replace_file(path, lambda temporary, metadata=metadata: fig.savefig(temporary, metadata=metadata))
+            replace_file(path, lambda temporary, made=made: temporary.write_bytes(made.getvalue()))
         except OSError as error:
             raise ConfigError(f"{path} cannot be written ({error.strerror}): choose another with --out") from None
         written.append(path)

@@ -368,7 +368,6 @@ def test_a_full_disk_keeps_what_was_there(small, tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: full())
     arguments = ["--results", str(small), "--out"]
     assert paper_tables.main([*arguments, str(tmp_path / "table.md")]) == 2
     assert quickstart.main([*arguments, str(tmp_path)]) == 2
