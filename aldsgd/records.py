@@ -70,7 +70,7 @@ def canonical(config: Mapping) -> str:
     try:
         return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError):
-        field, value = next(item for item in config.items() if not _holds(item[1]))
+        field, value = next((item for item in config.items() if not _holds(item[1])), ("keys", list(config)))
         raise ConfigError(
             f"field {field!r} of the configuration is {value!r}, which JSON cannot hold: give a finite "
             "number, text, a list of them, or None"
@@ -80,7 +80,7 @@ def canonical(config: Mapping) -> str:
 def _holds(value) -> bool:
     """Whether JSON can hold a value."""
     with contextlib.suppress(TypeError, ValueError):
-        return bool(json.dumps(value, allow_nan=False))
+        return bool(json.dumps(value, sort_keys=True, allow_nan=False))
     return False
 
 

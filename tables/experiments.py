@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from aldsgd.graphs import Topology, parse, parse_set
-from aldsgd.records import Run
+from aldsgd.runs import Run
 from aldsgd.statistics import mean_interval, paired_by_seed
 from tables.base import (
     PERCENT,
@@ -24,7 +24,7 @@ from tables.base import (
     table,
     words,
 )
-from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
+from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
 
 RELEASED, LEADERS = "D-PSGD (released schedule)", "AL-DSGD on D-PSGD"
@@ -297,9 +297,7 @@ def communication(root: Path, name: str) -> Table:
 
 def models_per_step(run: Run) -> float:
     """Models sent by all workers in a step, from the logical bytes."""
-    last = run.final
-    model = run.meta["extra"]["parameters"] * (8 if run.config["precision"] == "float64" else 4)
-    return last["logical_bytes"] / last["step"] / model
+    return run.final["logical_bytes"] / run.final["step"] / model_bytes(run)
 
 
 def tuning(root: Path, name: str) -> Table:

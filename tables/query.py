@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from aldsgd.listings import MissingRuns, load_experiment, read_experiment
-from aldsgd.records import Run
+from aldsgd.runs import Run
 from aldsgd.statistics import Interval, by_seed, mean_interval, paired_by_seed
 from baselines.registry import VARIANTS, method_fields, variant_of
 

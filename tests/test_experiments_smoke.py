@@ -83,6 +83,19 @@ def test_figures_and_tables_come_back_byte_for_byte(smoke, tmp_path):
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
 
+def test_labels_are_display(smoke, tmp_path):
+    """No table depends on what the labels of a list say."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "runs").symlink_to(smoke / "runs")
+    for name in runner.EXPERIMENTS:
+        listing = json.loads((smoke / "experiments" / f"{name}.json").read_text())
+        places = {label: f"row {i}" for i, label in enumerate(dict.fromkeys(run["label"] for run in listing["runs"]))}
+        listing["runs"] = [run | {"label": places[run["label"]]} for run in listing["runs"]]
+        (tmp_path / "experiments" / f"{name}.json").write_text(json.dumps(listing))
+        before, after = (paper_tables.table(name, root).rows.map(str) for root in (smoke, tmp_path))
+        assert after.equals(before.replace(places)), name
+
+
 def test_tables_and_figures_of_some_of_the_runs_say_so(smoke, tmp_path):
     for name in ("convergence", "sparsity", "sensitivity", "communication", "baseline_audit", "degree_effect"):
         entries = load_experiment(smoke, name)

@@ -116,10 +116,15 @@ def test_key_is_pinned():
     assert key({"b": [1, 2.5], "a": None, "c": "x"}) == "724b980f4955"
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32(1), object(), {1, 2}])
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32(1), object(), {1, 2}, {"a": 1, 2: 3}])
 def test_configuration_that_json_cannot_hold(value):
     with pytest.raises(ConfigError, match="'lr'"):
         key(CONFIG | {"lr": value})
+
+
+def test_fields_need_names_of_one_kind():
+    with pytest.raises(ConfigError, match="'keys'"):
+        key({"a": 1, 2: 3})
 
 
 def test_nameless_configuration(tmp_path):
