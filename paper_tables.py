@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.into:
             text = renew(options.into.read_text(encoding="utf-8"), options.results)
         elif options.claims:
-            table("claims", options.results)
+            names(options.results)  # refuses a mistyped folder, of which nothing would be measured
             text = claims.render(options.results)
         else:
             text = render(options.table, options.results, options.format) + "\n"

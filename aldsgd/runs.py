@@ -10,9 +10,6 @@ import pandas as pd
 
 from aldsgd.errors import ConfigError
 
-#: Columns of the workers' rows, beside the ``test_`` ones.
-WORKER_COLUMNS = ("epoch", "step", "worker", "train_loss")
-
 
 @dataclass(frozen=True)
 class Run:
@@ -60,10 +57,7 @@ class Run:
     @cached_property
     def network(self) -> pd.DataFrame:
         """Rows of the whole network, one per epoch, without the columns that only workers have."""
-        names, numbers = self._cells
-        kept = [i for i, name in enumerate(names) if name != "worker" and not name.startswith("test_")]
-        rows = numbers[np.isnan(numbers[:, names.index("worker")])][:, kept]
-        return pd.DataFrame(rows, columns=[names[i] for i in kept]).astype({"epoch": "int64", "step": "int64"})
+        return self._part(np.isnan, lambda name: name != "worker" and not name.startswith("test_"))
 
     @cached_property
     def final(self) -> dict[str, float]:
@@ -77,16 +71,20 @@ class Run:
     @property
     def workers(self) -> pd.DataFrame:
         """Rows of the single workers, one per epoch and worker, without the columns of the network."""
-        return self._numbered(lambda worker: worker < self.config.get("workers", np.inf))
+        return self._part(lambda worker: worker < self.config.get("workers", np.inf), _of_workers)
 
     @property
     def centres(self) -> pd.DataFrame:
         """Rows like those of ``workers``, of models that have no data of their own (numbers from ``workers`` on)."""
-        return self._numbered(lambda worker: worker >= self.config.get("workers", np.inf))
+        return self._part(lambda worker: worker >= self.config.get("workers", np.inf), _of_workers)
 
-    def _numbered(self, which: Callable[[np.ndarray], np.ndarray]) -> pd.DataFrame:
+    def _part(self, rows: Callable[[np.ndarray], np.ndarray], kept: Callable[[str], bool]) -> pd.DataFrame:
         names, numbers = self._cells
-        kept = [i for i, name in enumerate(names) if name in WORKER_COLUMNS or name.startswith("test_")]
-        rows = numbers[which(numbers[:, names.index("worker")])][:, kept]  # a comparison with NaN is false
-        frame = pd.DataFrame(rows, columns=[names[i] for i in kept])
-        return frame.astype(dict.fromkeys(("epoch", "step", "worker"), "int64"))
+        places = [i for i, name in enumerate(names) if kept(name)]
+        cells = numbers[rows(numbers[:, names.index("worker")])][:, places]  # comparisons with a blank are false
+        frame = pd.DataFrame(cells, columns=[names[i] for i in places])
+        return frame.astype({name: "int64" for name in ("epoch", "step", "worker") if name in frame})
+
+
+def _of_workers(name: str) -> bool:
+    return name in ("epoch", "step", "worker", "train_loss") or name.startswith("test_")

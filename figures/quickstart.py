@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from aldsgd.records import Run
+from aldsgd.runs import Run
 from figures import style
 from figures.common import band, curves, script
 from tables.query import Experiment
