@@ -26,11 +26,13 @@ def draw(results: Path, out: Path) -> list[Path]:
         panels[0].set(xlabel="sent by all workers (MB)", ylabel="mean worker's test accuracy (%)")
         panels[0].set_title("(a) accuracy against traffic")
         unreached = []
-        for label in labels:
+        for place, label in enumerate(labels):
             own = shown.select(variant=label)
             runs, target = [entry.run for entry in own], target_of(experiment, own[0].label)
             values = 100 * curves(runs, "mean_accuracy")
-            style.curve(panels[0], label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values))
+            style.curve(
+                panels[0], place, label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values)
+            )
             reached = [first_reached(run, target) for run in runs]
             if None in reached:
                 unreached.append(label)

@@ -21,7 +21,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         fig, panels = grid(2, 3, 4.9, sharey="row")
         for row, (column, name, scale) in zip(panels, ROWS, strict=True):
             for axes, horizontal in zip(row, ("epoch", "MB", "s"), strict=True):
-                for label in labels:
+                for place, label in enumerate(labels):
                     runs = [entry.run for entry in experiment.select(variant=label)]
                     values = scale * curves(runs, column)
                     x = values.index.to_numpy()
@@ -32,7 +32,7 @@ def draw(results: Path, out: Path) -> list[Path]:
                     elif horizontal == "s":
                         x = sum(curves(runs, f"modelled_{part}_s") for part in ("compute", "communication"))
                         x = x.mean(axis=1).to_numpy()
-                    style.curve(axes, label, x, *band(values))
+                    style.curve(axes, place, label, x, *band(values))
             row[0].set_ylabel(name)
         for axes, text in zip(panels[1], ("epoch", "sent by all workers (MB)", "modelled time (s)"), strict=True):
             axes.set_xlabel(text)

@@ -22,20 +22,20 @@ def worst_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:
     axes.set_title("(a) the worst worker")
     style.epoch_axis(axes)
     style.accuracy_axis(axes, "worst test accuracy (%)")
-    for label, runs in methods.items():
+    for place, (label, runs) in enumerate(methods.items()):
         values = 100 * curves(runs, "worst_accuracy")
-        style.curve(axes, label, values.index, *band(values))
+        style.curve(axes, place, label, values.index, *band(values))
 
 
 def mean_against_bytes(axes: Axes, methods: dict[str, list[Run]]) -> None:
     axes.set(title="(b) accuracy against traffic", xlabel="sent by all workers (MB)", xscale="log")
     axes.xaxis.set_major_formatter("{x:g}")
     style.accuracy_axis(axes, "mean test accuracy (%)")
-    for label, runs in methods.items():
+    for place, (label, runs) in enumerate(methods.items()):
         values = 100 * curves(runs, "mean_accuracy")
         megabytes = curves(runs, "logical_bytes").loc[values.index].mean(axis=1).to_numpy() / 1e6
         if megabytes[-1] > 0:
-            style.curve(axes, label, megabytes, *band(values))
+            style.curve(axes, place, label, megabytes, *band(values))
         else:
             # No place on a logarithmic axis: a level to compare with, where it ended.
             level, look = band(values)[0][-1], style.look(label)
@@ -48,14 +48,14 @@ def consensus_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:
     style.epoch_axis(axes)
     axes.set(yscale="log", ylabel=r"consensus $\|X-JX\|^2/n$")
     absent = []
-    for label, runs in methods.items():
+    for place, (label, runs) in enumerate(methods.items()):
         values = curves(runs, "consensus_distance")
         values = values[(values > 0).all(axis=1)]
         if values.empty:
             absent.append(label)
             continue
         # Interval of the logarithm: on this axis it is as wide above as below, and never reaches zero.
-        style.curve(axes, label, values.index, *(10**ends for ends in band(np.log10(values))))
+        style.curve(axes, place, label, values.index, *(10**ends for ends in band(np.log10(values))))
     axes.set_title("(c) disagreement" + (f" ({', '.join(absent)}: 0)" if absent else ""))
 
 

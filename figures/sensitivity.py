@@ -26,12 +26,12 @@ def draw(results: Path, out: Path) -> list[Path]:
         fig, (panels,) = grid(1, 3, 3.1)
         for axes, letter in zip(panels, "cp", strict=False):
             heat(fig, axes, maps[letter], letter)
-        for label in labels:
+        for place, label in enumerate(labels):
             rates = sorted(grid_of_rates[label])
             found = [mean_interval(np.nan_to_num(list(grid_of_rates[label][rate].values()))) for rate in rates]
             mean = 100 * np.array([interval.mean for interval in found])
             half = 100 * np.nan_to_num([interval.half_width for interval in found])
-            style.curve(panels[2], label, rates, mean, mean - half, mean + half)
+            style.curve(panels[2], place, label, rates, mean, mean - half, mean + half)
         panels[2].set(xlabel="learning rate", ylabel="mean worker's test accuracy (%)")
         panels[2].set_title("(c) learning rates")
         plain_log(panels[2], ticks=6)

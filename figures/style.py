@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
-from baselines.registry import VARIANTS, look
+from baselines.registry import look
 
 PAGE_WIDTH = 7.0  # inches: both columns of a two-column page
 RC = {
@@ -60,11 +60,11 @@ def figure(columns: int, height: float, width: float = PAGE_WIDTH) -> tuple[Figu
     return fig, list(fig.subplots(1, columns, squeeze=False)[0])
 
 
-def curve(axes: Axes, label: str, x, mean, low, high) -> None:
-    """One method's curve with its interval shaded and about six markers, not at the same places as others'."""
+def curve(axes: Axes, place: int, label: str, x, mean, low, high) -> None:
+    """One method's curve with its interval shaded and about six markers, whose places follow from its own ``place``."""
     style = look(label)._asdict()
     step = max(1, len(x) // 6)
-    first = [*VARIANTS, label].index(label) * step // (len(VARIANTS) + 1)
+    first = place % 11 * step // 11
     axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     axes.plot(x, mean, **style, markevery=(first, step))
 
