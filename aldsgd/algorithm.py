@@ -82,7 +82,9 @@ class Heard:
         return self._sent["all"]
 
 
-def advance(algorithm: Algorithm, step: Step, network, state: SimpleNamespace, gradients: "Tensor", local, losses: "Tensor"):
+def advance(
+    algorithm: Algorithm, step: Step, network, state: SimpleNamespace, gradients: "Tensor", local, losses: "Tensor"
+):
     """One iteration in place.
 
     Args:
@@ -150,12 +152,16 @@ def checked(algorithm: Algorithm) -> Algorithm:
         raise ConfigError(f"{type(algorithm).__name__} has n = {n!r} workers; set self.n to a whole number, 1 or more")
     for name, shape in algorithm.state.items():
         if shape not in SHAPES or name == "x":
-            raise ConfigError(f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row' or 'number'")
+            raise ConfigError(
+                f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row' or 'number'"
+            )
     step = algorithm.step(0)
     if not isinstance(step, Step):
         raise ConfigError(f"{type(algorithm).__name__}.step gave {type(step).__name__}; return an aldsgd.Step")
     for exchange in step.exchanges:
         exchange.links.check(n + (0 if isinstance(exchange.links, AllReduce) else algorithm.centres))
         for name in set(exchange.payload) - {"x", *algorithm.state}:
-            raise ConfigError(f"an exchange of {type(algorithm).__name__} sends {name!r}, which its state does not declare")
+            raise ConfigError(
+                f"an exchange of {type(algorithm).__name__} sends {name!r}, which its state does not declare"
+            )
     return algorithm

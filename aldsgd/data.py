@@ -224,8 +224,5 @@ class Batches:
         shard, length = self.shards[worker], self.steps_per_epoch * self.batch
         first, skipped = divmod(epoch * length, len(shard))
         last = (skipped + length - 1) // len(shard)
-        passes = [
-            rng("order", self.seed, worker, first + q).permutation(shard)
-            for q in range(last + 1)
-        ]
+        passes = [rng("order", self.seed, worker, first + q).permutation(shard) for q in range(last + 1)]
         return np.concatenate(passes)[skipped : skipped + length]

@@ -222,13 +222,17 @@ class ProcessNetwork(LocalNetwork):
                 continue
             mine = [worker - first for worker in group if worker in self.hosted and worker != root]
             if down:
-                row = self._hand_down(source[root - first] if self.rank == home else torch.empty_like(source[0]), ranks, codec)
+                row = self._hand_down(
+                    source[root - first] if self.rank == home else torch.empty_like(source[0]), ranks, codec
+                )
                 if self.rank != home:
                     for own in mine:
                         models[own].add_(row, alpha=coefficient[own, root])
             else:
                 weights = torch.tensor(
-                    [coefficient[root - first, worker] for worker in group] if self.rank == home else [0.0] * len(group),
+                    [coefficient[root - first, worker] for worker in group]
+                    if self.rank == home
+                    else [0.0] * len(group),
                     dtype=torch.float64,
                 )
                 weights = self._hand_down(weights, ranks, None).tolist()
@@ -377,4 +381,3 @@ def _part(pairs: list[tuple[int, int]], peer: int) -> slice:
     """Where the pairs of ``peer`` stand in the sorted list."""
     places = [i for i, (other, _) in enumerate(pairs) if other == peer]
     return slice(places[0], places[-1] + 1)
-

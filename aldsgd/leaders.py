@@ -178,7 +178,9 @@ class ALDSGD(Algorithm):
     def led(self, step: Step) -> Step:
         """A step of the core with leaders."""
         if step.before or len(step.after) != 1 or step.losses or isinstance(step.after[0].links, AllReduce):
-            raise ConfigError("the core does not mix once after the gradient step; AL-DSGD wraps adapt-then-combine gossip")
+            raise ConfigError(
+                "the core does not mix once after the gradient step; AL-DSGD wraps adapt-then-combine gossip"
+            )
         (exchange,) = step.after
         averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
         before = () if self.force is None else Exchange(exchange.links, self.force)

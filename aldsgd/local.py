@@ -51,7 +51,7 @@ class LocalRule:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self.schedule = self.scheduler(optimizer)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"the optimizer or schedule cannot be made ({' '.join(str(error).split())})") from None
         self.apart, self.rows = apart, rows
         self._read(optimizer)

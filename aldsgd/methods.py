@@ -127,8 +127,12 @@ def from_class(name: str, own: type) -> Method:
     first, *rest = inspect.signature(own).parameters.values()
     for parameter in rest:
         if parameter.default is parameter.empty:
-            raise ConfigError(f"{name}: its argument {parameter.name} has no default; give it one, so that it is an option")
-    made = {p.name: option(p.default, f"{p.name} of {own.__name__}") for p in rest if p.name not in ("seed", "rotation")}
+            raise ConfigError(
+                f"{name}: its argument {parameter.name} has no default; give it one, so that it is an option"
+            )
+    made = {
+        p.name: option(p.default, f"{p.name} of {own.__name__}") for p in rest if p.name not in ("seed", "rotation")
+    }
     annotations = {key: type(value.default) if value.default is not None else str for key, value in made.items()}
     options = dataclass(frozen=True)(type("Options", (Options,), {**made, "__annotations__": annotations}))
     given = {p.name for p in rest}

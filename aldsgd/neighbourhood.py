@@ -88,7 +88,9 @@ class Neighbourhood:
         mine = dense[list(self.workers)]
         entries = mine[self.row.cpu(), self.col.cpu()]
         if not torch.isclose(entries.abs().sum(), mine.abs().sum(), rtol=1e-12, atol=0):
-            raise ConfigError("the matrix has weight between workers that no link of this step joins; add the edge, or 0")
+            raise ConfigError(
+                "the matrix has weight between workers that no link of this step joins; add the edge, or 0"
+            )
         return entries.to(self.row.device)
 
     def check(self, rows: Tensor, stochastic: bool) -> None:
@@ -99,4 +101,6 @@ class Neighbourhood:
         sums = torch.zeros(len(self.workers), dtype=torch.float64, device=self.row.device)
         sums.index_add_(0, self.row, rows.double())
         if not bool(rows.isfinite().all()) or stochastic and bool(((sums - 1).abs() > 1e-6).any()):
-            raise ConfigError("the coefficients of a worker do not sum to one; give the rest of one to the worker itself")
+            raise ConfigError(
+                "the coefficients of a worker do not sum to one; give the rest of one to the worker itself"
+            )

@@ -352,7 +352,11 @@ def _described(value):
     """A setting as JSON holds it: functions by their name, tuples as lists."""
     if several(value):
         return [_described(entry) for entry in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else getattr(value, "__qualname__", repr(value))
+    return (
+        value
+        if value is None or isinstance(value, bool | int | float | str)
+        else getattr(value, "__qualname__", repr(value))
+    )
 
 
 def train(
@@ -369,5 +373,7 @@ def train(
     Raises ConfigError for an argument that ``Settings`` does not have.
     """
     if unknown := set(settings) - {f.name for f in fields(Settings)}:
-        raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {', '.join(f.name for f in fields(Settings))}")
+        raise ConfigError(
+            f"unknown setting {sorted(unknown)[0]!r}; there are: {', '.join(f.name for f in fields(Settings))}"
+        )
     return Trainer(algorithm, build, data, Settings(**settings), loss).run(progress=progress)

@@ -61,7 +61,9 @@ def imported(name: str):
     try:
         return getattr(import_module(module), attribute)
     except Exception as error:
-        raise ConfigError(f"{name} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})") from error
+        raise ConfigError(
+            f"{name} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
 
 
 def source_hash(name: str) -> str:

@@ -232,4 +232,3 @@ def edges_hash(graph: str, workers: int) -> str:
 @lru_cache(maxsize=256)
 def _edges_hash(graph: str, workers: int, _state) -> str:
     return hashlib.sha256(repr(parse(graph, workers).matchings).encode()).hexdigest()[:16]
-

@@ -23,9 +23,7 @@ TIMEOUT = 300.0
 class Execution:
     """How runs are executed, which does not change their numbers beyond rounding."""
 
-    device: str = option(
-        "cpu", "where to train: cpu, cuda, cuda:1, ...; under torchrun cuda is one GPU per process"
-    )
+    device: str = option("cpu", "where to train: cpu, cuda, cuda:1, ...; under torchrun cuda is one GPU per process")
     data: str | None = option(None, "folder of the data sets (default: $ALDSGD_DATA, else data); digits needs none")
     download: bool = option(False, "let torchvision download a data set that is missing")
     results: str | None = option(None, "where runs are kept (default: results; preset smoke: a cache folder)")
@@ -41,7 +39,8 @@ class Execution:
         "auto", "how the workers of a process run, which changes rounding alone", "aldsgd.engines:ENGINES"
     )
     deterministic: bool = option(
-        False, "on a GPU: the same bits each time, also after going on from a checkpoint, but slower; a CPU always gives them"
+        False,
+        "on a GPU: the same bits each time, also after going on from a checkpoint, but slower; a CPU always gives them",
     )
     jobs: int = option(1, "processes, each with a run of its own at a time")
     quiet: bool = option(False, "no progress bars")
@@ -66,7 +65,8 @@ class Parser(argparse.ArgumentParser):
         given = sys.argv[1:] if args is None else args
         spelled = (word.partition("=") for word in given)
         given = [
-            (name.replace("_", "-") if name.startswith("--") else name) + equals + value for name, equals, value in spelled
+            (name.replace("_", "-") if name.startswith("--") else name) + equals + value
+            for name, equals, value in spelled
         ]
         return super().parse_args(given, namespace)
 

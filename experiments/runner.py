@@ -130,7 +130,11 @@ def parts(config: RunConfig, execution: Execution) -> tuple[Callable, object, ob
     """(builder of a model, data, method) of a run, each of which has been checked."""
     data = dataset(config.dataset, execution.data, execution.download, config.train_images, config.test_images)
     data = config.taught(data)
-    return config.build(data), data, config.algorithm(steps_per_epoch(len(data.train_inputs), config.workers, config.batch))
+    return (
+        config.build(data),
+        data,
+        config.algorithm(steps_per_epoch(len(data.train_inputs), config.workers, config.batch)),
+    )
 
 
 def check(config: RunConfig, execution: Execution) -> None:
@@ -168,7 +172,6 @@ def train_run(
     made = environment(device, torch.get_num_threads())
     limit = None if execution.time_limit is None or started is None else started + execution.time_limit
     with contextlib.ExitStack() as stack:
-
         writers = []
 
         def opened() -> str:

@@ -179,7 +179,10 @@ def walk(name: str, hosting: LocalNetwork) -> np.ndarray:
     rng = np.random.default_rng(0)
     start, goal = (torch.tensor(rng.normal(size=(8 + algorithm.centres, 33)))[hosted] for _ in range(2))
     models, delays = start.clone(), np.random.default_rng(hosting.rank)
-    state, local = state_of(algorithm, models), rule(models, hosting, 0.1, momentum=0.5 if name == "everything" else 0.0)
+    state, local = (
+        state_of(algorithm, models),
+        rule(models, hosting, 0.1, momentum=0.5 if name == "everything" else 0.0),
+    )
     for t in range(500 if name == "random" else 60):
         hosting.step = t
         if hosting.size > 1 and delays.random() < 0.1:
