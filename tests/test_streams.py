@@ -10,6 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aldsgd.data import Batches, load, split
+from aldsgd.differences import label_noise
 from aldsgd.errors import ConfigError
 from aldsgd.streams import PURPOSES, RECORDED, rng, sequence, torch_seed
 
@@ -119,7 +121,18 @@ def test_recorded_streams_keep_their_bits():
     assert torch_seed("initial model", 7, 3) == expected < 2**63
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32, 10**30, 1.5, None, "1", float("nan")])
+def test_noisy_workers_meet_their_wrong_labels_anywhere_in_a_pass():
+    """With one stream for both, the third pass showed all 60 wrong labels of a noisy worker before the right ones."""
+    data, size = load("digits").subset(800, 50), 100
+    shards = split(data.train_labels, 8, "iid", 3)
+    wrong = label_noise(data, shards, 8, 0.6, 3).train_labels != data.train_labels
+    batches = Batches(shards, size, 1, 3)
+    first = np.array([wrong[batches.epoch(e, range(8)).index[:, 0, :60]].sum(dim=1).numpy() for e in range(6)])
+    # Hypergeometric: 36 of the first 60, with a standard deviation of 2.4.
+    assert first.min() > 24 and first.max() < 48
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30, -(10**30), 1.5, None, "1", float("nan")])
 def test_a_seed_of_more_than_one_word_is_refused(seed):
     with pytest.raises(ConfigError, match="the seed must be a whole number from 0 to 4294967295, not"):
         rng("graph", seed)
