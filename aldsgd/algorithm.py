@@ -1,99 +1,133 @@
-"""The skeleton that every method shares: one iteration is ``X <- C_t (B_t X - eta G)``.
+"""The skeleton that every method shares: each worker moves by its local rule, and rows meet before and after.
 
-X holds the n workers' parameters as rows. A method says which edges are active at step t (a pure function of
-t, so nothing about the graph is ever negotiated) and gives the coefficients of the rows of B_t and C_t for the
-workers at hand. It never knows where those workers live: in one process or in several.
+X holds the workers' models as rows. One iteration of a method without state of its own is ``X <- C_t (B_t X - eta D)``, where
+D is the direction of the local rule, for plain SGD the gradient. A method says, as a ``Step``, over which links rows meet and
+with which coefficients, a pure function of t, so nothing about the graph is ever negotiated. It never knows where the
+workers live: in one process or in several. torch is never imported.
 """
 
-from collections.abc import Hashable, Sequence
-
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from aldsgd.errors import ConfigError
-from aldsgd.graphs import Matching, Topology
-from aldsgd.neighbourhood import Neighbourhood
+from aldsgd.graphs import Topology
+from aldsgd.links import AllReduce
+from aldsgd.step import ALONE, Exchange, Step
 
-#: Returned in place of row coefficients: every worker gets the mean of all (the matrix J).
-AVERAGE = "average"
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Rows = Tensor | str | None
+#: Shapes of the tensors that a method may declare: one row of X, or one number, for each worker.
+SHAPES = ("row", "number")
 
 
 class Algorithm:
-    """One method. Override ``matchings`` and at least one of ``before`` (B_t) and ``after`` (C_t).
+    """One method. Override ``step``; ``move`` and ``settle`` where it remembers something.
 
-    ``before`` and ``after`` return row coefficients over the entries of the neighbourhood, ``AVERAGE`` for the
-    matrix J, or None for the identity. Each that is not the identity costs one exchange of models.
+    Class or instance attributes:
+        n: number of workers with data. centres: further workers without data, numbered n, n + 1, ..., whose rows come last in
+        X: they are never trained, nor counted among the workers, and have records of their own.
+        state: name -> "row" or "number" of each tensor that it keeps beside X, (w, P) or (w, 1) for w hosted rows. They start
+        as zeros, lie where the workers live, may travel as a payload, and are in every checkpoint.
     """
 
     n: int
-    #: Whether B_t differs from the identity although no loss is asked for: its exchange can overlap the gradient.
-    mixes_first = False
+    centres = 0
+    state: Mapping[str, str] = {}
 
-    def matchings(self, t: int) -> Sequence[Matching]:
-        """Active matchings at step t; the links of one matching run side by side, matchings one after another."""
-        return ()
+    def step(self, t: int) -> Step:
+        """What is exchanged at step t."""
+        return ALONE
 
-    def needs_loss(self, t: int) -> bool:
-        """Whether the mini-batch losses are sent ahead at step t (4 bytes an edge and direction)."""
-        return False
+    def begin(self, state: SimpleNamespace) -> None:
+        """Give the tensors of ``state`` (``x`` and those declared) other initial values, in place."""
 
-    def kind(self, t: int) -> Hashable | None:
-        """What tells steps apart: those of equal kind have the same matchings and rows, given equal losses and rates.
+    def move(self, step: Step, state: SimpleNamespace, gradients: "Tensor", local) -> None:
+        """Move every worker that acts, in place: by default the local rule along its gradient.
 
-        A GPU captures the update once for each kind and replays it. None where that is not known: never captured.
+        gradients: (w, P), with weight decay, of the hosted workers with data, whose rows of ``state.x`` come first. local: the
+        local rule (``aldsgd.local.LocalRule``): ``local(direction)`` moves along (w, P), ``local.lr`` is the rate.
         """
-        return None
+        local(gradients)
 
-    def before(self, t: int, hood: Neighbourhood, lr: float | Tensor) -> Rows:
-        """Rows of B_t, applied to the models before the gradient step; ``lr`` is a scalar or (w,)."""
-        return None
-
-    def after(self, t: int, hood: Neighbourhood) -> Rows:
-        """Rows of C_t, applied to the models after the gradient step."""
-        return None
+    def settle(self, step: Step, state: SimpleNamespace, local) -> None:
+        """What is left to do after the last exchange."""
 
     def description(self) -> dict:
         """What a record should keep of the weights that were worked out (JSON-able)."""
         return {}
 
 
-def kind_of(algorithm: Algorithm, t: int) -> Hashable | None:
-    """``algorithm.kind(t)``, or None where a class derived from the one that defines it changes edges or rows."""
-    order = type(algorithm).__mro__
+class Heard:
+    """The losses of one step as its exchanges need them; each is sent once."""
 
-    def place(name: str) -> int:
-        return next(i for i, owner in enumerate(order) if name in owner.__dict__)
+    def __init__(self, network, step: Step, losses: "Tensor"):
+        self.network, self.mode, self.losses, self._sent = network, step.losses, losses, {}
 
-    if any(place(name) < place("kind") for name in ("matchings", "needs_loss", "before", "after")):
-        return None
-    return algorithm.kind(t)
+    def by(self, hood) -> "Tensor | None":
+        """(E,) for a neighbourhood, None where the step sends none."""
+        if self.mode is None:
+            return None
+        if self.mode == "all":
+            return self.everyone()[hood.col.clamp(max=len(self.everyone()) - 1)]
+        if id(hood) not in self._sent:
+            self._sent[id(hood)] = self.network.exchange_losses(self.losses, hood)
+        return self._sent[id(hood)]
+
+    def everyone(self) -> "Tensor":
+        """(n,) of all workers with data."""
+        if "all" not in self._sent:
+            self._sent["all"] = self.network.all_losses(self.losses)
+        return self._sent["all"]
 
 
-def iterate(algorithm: Algorithm, t: int, network, parameters: Tensor, gradients: Tensor, lr, losses: Tensor):
-    """One iteration in place: ``X <- C_t (B_t X - eta G)``.
+def advance(algorithm: Algorithm, step: Step, network, state: SimpleNamespace, gradients: "Tensor", local, losses: "Tensor"):
+    """One iteration in place.
 
     Args:
-        network: where the workers live, and how models pass between them (``aldsgd.network``).
-        parameters, gradients: (w, P), rows of the hosted workers. lr: scalar or (w,). losses: (w,).
+        step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them (``aldsgd.network``).
+        state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's own tensors.
+        gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches.
     """
-    hood = network.neighbourhood(algorithm.matchings(t))
-    hood.loss = network.exchange_losses(losses, hood) if algorithm.needs_loss(t) else None
-    network.mix(parameters, algorithm.before(t, hood, lr), hood)
-    if isinstance(lr, Tensor):
-        parameters.addcmul_(gradients, lr[:, None], value=-1)
-    else:
-        parameters.add_(gradients, alpha=-lr)
-    network.mix(parameters, algorithm.after(t, hood), hood)
+    heard = Heard(network, step, losses)
+    for exchange in step.before:
+        meet(exchange, network, state, heard, local.lr)
+    algorithm.move(step, state, gradients, local)
+    for exchange in step.after:
+        meet(exchange, network, state, heard, local.lr)
+    algorithm.settle(step, state, local)
+
+
+def meet(exchange: Exchange, network, state: SimpleNamespace, heard: Heard, lr) -> None:
+    """Multiply each tensor of the payload by the matrix that the exchange describes, in place."""
+    tensors = [getattr(state, name) for name in exchange.payload]
+    if isinstance(exchange.links, AllReduce):
+        for tensor in tensors:
+            network.average(tensor)
+        return
+    links = exchange.links if exchange.fixed else exchange.links.led_by(heard.everyone().tolist())
+    hood = network.neighbourhood(links)
+    rows = exchange.rule.rows(hood, heard.by(hood), lr)
+    network.check_once(exchange, hood, rows)
+    for tensor in tensors:
+        network.mix(tensor, rows, hood, exchange.codec)
 
 
 def as_graphs(graphs: Topology | Sequence[Topology], allow_disconnected: bool = False) -> tuple[Topology, ...]:
     """One topology or a rotating set as a tuple, validated.
 
-    Raises ConfigError if the set is empty, sizes differ, or a single static graph is disconnected (a rotating
-    set is checked as the union of its graphs) unless ``allow_disconnected``.
+    Raises ConfigError if the set is empty or holds something else, sizes differ, or a single static graph is disconnected (a
+    rotating set is checked as the union of its graphs) unless ``allow_disconnected``.
     """
-    graphs = (graphs,) if isinstance(graphs, Topology) else tuple(graphs)
+    if isinstance(graphs, Topology):
+        graphs = (graphs,)
+    if not (isinstance(graphs, Sequence) and all(isinstance(graph, Topology) for graph in graphs)):
+        raise ConfigError(
+            f"a graph is given as {type(graphs).__name__}, not as a Topology or several of them; "
+            "make one with Topology.from_networkx or Topology.from_edges"
+        )
+    graphs = tuple(graphs)
     if not graphs:
         raise ConfigError("no communication graph given; pass a Topology or a sequence of them")
     if len({graph.n for graph in graphs}) > 1:
@@ -103,3 +137,25 @@ def as_graphs(graphs: Topology | Sequence[Topology], allow_disconnected: bool = 
         union = {tuple(sorted(edge)) for graph in graphs for edge in graph.edges}
         (graphs[0] if len(graphs) == 1 else Topology.from_edges(graphs[0].n, sorted(union))).require_connected()
     return graphs
+
+
+def checked(algorithm: Algorithm) -> Algorithm:
+    """``algorithm`` where it can be trained. Raises ConfigError where it is no method, or says too little of itself."""
+    if not isinstance(algorithm, Algorithm):
+        raise ConfigError(
+            f"{type(algorithm).__name__} is no method; pass an instance of an aldsgd.Algorithm, such as DPSGD(graph)"
+        )
+    n = getattr(algorithm, "n", None)
+    if not (isinstance(n, int) and n >= 1):
+        raise ConfigError(f"{type(algorithm).__name__} has n = {n!r} workers; set self.n to a whole number, 1 or more")
+    for name, shape in algorithm.state.items():
+        if shape not in SHAPES or name == "x":
+            raise ConfigError(f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row' or 'number'")
+    step = algorithm.step(0)
+    if not isinstance(step, Step):
+        raise ConfigError(f"{type(algorithm).__name__}.step gave {type(step).__name__}; return an aldsgd.Step")
+    for exchange in step.exchanges:
+        exchange.links.check(n + (0 if isinstance(exchange.links, AllReduce) else algorithm.centres))
+        for name in set(exchange.payload) - {"x", *algorithm.state}:
+            raise ConfigError(f"an exchange of {type(algorithm).__name__} sends {name!r}, which its state does not declare")
+    return algorithm

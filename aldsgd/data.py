@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aldsgd.datasets import DATASETS, Data, load
 from aldsgd.errors import ConfigError
-
-__all__ = [
-    "DATASETS", "SPLITS", "Batches", "Data", "EpochPlan",
-    "augment", "load", "normalise", "split", "steps_per_epoch",
-]  # fmt: skip
+from aldsgd.streams import rng
 
 SPLITS = ("iid", "dirichlet", "label", "unequal")
+PAD = 4
 _DIRICHLET_TRIES = 1000
-# Keep the draws of one (seed, worker, epoch) apart by purpose.
-_ORDER_STREAM, _AUGMENT_STREAM = 0, 1
 
 
 def split(
@@ -45,8 +39,8 @@ def split(
         unequal: one shuffle, cut into sizes in proportion to 1, 2, ..., n: worker n - 1 has n times the samples of
             worker 0, of the same distribution.
 
-    Raises ConfigError for an unknown kind, more workers than samples, a minimum that cannot be met, and an
-    ``alpha`` that is missing, not positive and finite, or given for another kind.
+    Raises ConfigError for an unknown kind, more workers than samples, a minimum that cannot be met, an ``alpha`` that is
+    missing, not positive and finite, or given for another kind, and a kind by labels for targets that are none.
     """
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     if kind not in SPLITS:
@@ -62,10 +56,12 @@ def split(
         )
     if kind != "dirichlet" and alpha is not None:
         raise ConfigError(f"the Dirichlet alpha {alpha} has no meaning for the {kind} split: leave it out")
-    rng = np.random.default_rng(seed)
+    if kind in ("dirichlet", "label") and (labels.ndim > 1 or labels.dtype.kind == "f"):
+        raise ConfigError(f"the {kind} split deals classes, and these targets are none: use iid or unequal")
+    draws = rng("split", seed)
     if kind == "dirichlet":
-        return _dirichlet(labels, n, alpha, min_size, rng)
-    order = rng.permutation(len(labels))
+        return _dirichlet(labels, n, alpha, min_size, draws)
+    order = draws.permutation(len(labels))
     if kind == "label":
         order = order[np.argsort(labels[order], kind="stable")]
     if kind == "unequal":
@@ -80,12 +76,12 @@ def split(
     return [shard.astype(np.int64) for shard in shards]
 
 
-def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, rng) -> list[np.ndarray]:
+def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, draws) -> list[np.ndarray]:
     if alpha is None or not (math.isfinite(alpha) and alpha > 0):
         raise ConfigError(f"the Dirichlet split needs a positive, finite alpha, not {alpha}: try 0.1 to 10")
     classes, counts = np.unique(labels, return_counts=True)
     for _ in range(_DIRICHLET_TRIES):
-        proportions = rng.dirichlet(np.full(n, float(alpha)), size=len(classes))
+        proportions = draws.dirichlet(np.full(n, float(alpha)), size=len(classes))
         cuts = (np.cumsum(proportions[:, :-1], axis=1) * counts[:, None]).round().astype(np.int64)
         cuts = np.minimum(cuts, counts[:, None])
         sizes = np.diff(cuts, axis=1, prepend=0, append=counts[:, None]).sum(axis=0)
@@ -96,9 +92,25 @@ def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, rng) -> list[np
             f"no Dirichlet({alpha}) split into {n} shards of at least {min_size} samples came up in "
             f"{_DIRICHLET_TRIES} draws: use a larger alpha, a smaller minimum shard size or fewer workers"
         )
-    members = [rng.permutation(np.flatnonzero(labels == c)) for c in classes]
+    members = [draws.permutation(np.flatnonzero(labels == c)) for c in classes]
     pieces = [np.split(own, at) for own, at in zip(members, cuts, strict=True)]
     return [np.concatenate(parts).astype(np.int64) for parts in zip(*pieces, strict=True)]
+
+
+def checked_shards(shards, samples: int, n: int) -> list[np.ndarray]:
+    """A user's own shards, one index array per worker, as int64. Raises ConfigError for what cannot be one."""
+    if len(shards) != n:
+        raise ConfigError(f"{len(shards)} shards for {n} workers: give one index array per worker")
+    found = [np.asarray(shard) for shard in shards]
+    for worker, shard in enumerate(found):
+        if shard.ndim != 1 or shard.dtype.kind not in "iu" or not len(shard):
+            raise ConfigError(f"the shard of worker {worker} is no list of positions: give integers, one or more")
+        if shard.min() < 0 or shard.max() >= samples:
+            raise ConfigError(f"the shard of worker {worker} names samples outside 0..{samples - 1}: correct it")
+    every = np.concatenate(found)
+    if len(np.unique(every)) < len(every):
+        raise ConfigError("a sample stands twice in the shards: give each to one worker, once")
+    return [shard.astype(np.int64) for shard in found]
 
 
 def steps_per_epoch(samples: int, workers: int, batch: int) -> int:
@@ -106,13 +118,19 @@ def steps_per_epoch(samples: int, workers: int, batch: int) -> int:
     return math.ceil(samples / (workers * batch))
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 def normalise(images: Tensor, mean: Tensor | None, std: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 (..., C, H, W) to ``dtype``: (x / 255 - mean) / std per channel; mean, std (C,) in 0..1 units.
 
     Without mean and std, uint8 is only scaled to 0..1. Float inputs are features and keep their own units:
     (x - mean) / std where both are given, otherwise as they are. The input itself is never changed.
-    On a CPU, normalised colour images lie in memory channels last: convolutions run faster so.
+    On a CPU, normalised colour images lie in memory channels last: convolutions run faster so. Other integers are tokens
+    and stay what they are.
     """
+    if images.dtype not in (torch.uint8, *FLOATS):
+        return images
     pixels = not images.is_floating_point()
     unit = 255.0 if pixels else 1.0
     if mean is None or std is None:
@@ -125,7 +143,7 @@ def normalise(images: Tensor, mean: Tensor | None, std: Tensor | None, dtype: to
     return fresh.sub_((mean.to(dtype) * unit)[:, None, None]).div_((std.to(dtype) * unit)[:, None, None])
 
 
-def augment(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int = 4) -> Tensor:
+def augment(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int = PAD) -> Tensor:
     """Random crop after zero padding, then horizontal flip, of a whole batch: (B, C, H, W) -> same shape.
 
     dy, dx: (B,) integers in 0..2 pad, row and column of the padded image where the crop starts; flip:
@@ -139,6 +157,12 @@ def augment(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int = 4) 
     columns = dx[:, None] + torch.where(flip[:, None], width - 1 - columns, columns)
     place = (rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]).flatten(1)
     return padded.gather(2, place[:, None].expand(b, c, height * width)).view(b, c, height, width)
+
+
+def augmentation(draws: np.random.Generator, shape: tuple[int, ...], pad: int = PAD) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws for ``augment``: dy, dx, flip, each of this shape."""
+    dy, dx = (draws.integers(0, 2 * pad + 1, shape) for _ in range(2))
+    return torch.from_numpy(dy), torch.from_numpy(dx), torch.from_numpy(draws.random(shape) < 0.5)
 
 
 @dataclass(frozen=True)
@@ -174,7 +198,7 @@ class Batches:
         steps_per_epoch: int,
         seed: int,
         augment: bool = False,
-        pad: int = 4,
+        pad: int = PAD,
     ):
         self.shards = [np.asarray(shard, dtype=np.int64) for shard in shards]
         for worker, shard in enumerate(self.shards):
@@ -193,20 +217,15 @@ class Batches:
         index = torch.from_numpy(np.stack([self._walk(epoch, i) for i in workers])).view(shape)
         if not self.augment:
             return EpochPlan(index)
-        dy, dx, flip = (np.empty(shape, dtype) for dtype in (np.int64, np.int64, np.bool_))
-        for row, worker in enumerate(workers):
-            rng = np.random.default_rng([self.seed, worker, epoch, _AUGMENT_STREAM])
-            dy[row] = rng.integers(0, 2 * self.pad + 1, shape[1:])
-            dx[row] = rng.integers(0, 2 * self.pad + 1, shape[1:])
-            flip[row] = rng.random(shape[1:]) < 0.5
-        return EpochPlan(index, *map(torch.from_numpy, (dy, dx, flip)))
+        drawn = [augmentation(rng("augmentation", self.seed, w, epoch), shape[1:], self.pad) for w in workers]
+        return EpochPlan(index, *map(torch.stack, zip(*drawn, strict=True)))
 
     def _walk(self, epoch: int, worker: int) -> np.ndarray:
         shard, length = self.shards[worker], self.steps_per_epoch * self.batch
         first, skipped = divmod(epoch * length, len(shard))
         last = (skipped + length - 1) // len(shard)
         passes = [
-            np.random.default_rng([self.seed, worker, first + q, _ORDER_STREAM]).permutation(shard)
+            rng("order", self.seed, worker, first + q).permutation(shard)
             for q in range(last + 1)
         ]
         return np.concatenate(passes)[skipped : skipped + length]

@@ -1,4 +1,4 @@
-"""Real image sets as tensors: scikit-learn's digits, Fashion-MNIST, CIFAR-10, CIFAR-100, or a user's arrays.
+"""Data sets as tensors in memory: real images by name, a text file, or a user's arrays.
 
 Files are looked for in torchvision's own layout, then in image folders; torchvision's download comes last.
 Whole sets are held as uint8; ``aldsgd.data`` normalises and augments a batch at a time.
@@ -19,75 +19,98 @@ from torch import Tensor
 
 from aldsgd.cache import cache_dir, replace_file
 from aldsgd.errors import ConfigError
+from aldsgd.streams import rng
 
-_FIXED_SEED = 1234
+#: Of the choices that no run varies: subsets, the digits' test set, samples for statistics.
+FIXED_SEED = 1234
 
 
 @dataclass
 class Data:
     """A training and a test set, in memory.
 
-    train_images, test_images: uint8 (N, C, H, W), or floating-point features (N, ...) that are used as they
-    are. train_labels, test_labels: int64 (N,) in 0..classes-1. mean, std: (C,) per channel in 0..1 units, or
-    None (for features, unless the user gives them for (N, C, H, W)).
+    train_inputs, test_inputs: uint8 images (N, C, H, W), floating-point features (N, ...), or integer tokens (N, T), each used
+    as it is. train_targets, test_targets: int64 (N,) in 0..outputs-1, floats (N, outputs) to regress on, or int64 (N, T), one
+    for each token. task: a name of ``aldsgd.tasks``. outputs: numbers that a model gives for a target. mean, std: (C,) per
+    channel in 0..1 units, or None (for features, unless the user gives them for (N, C, H, W)). vocabulary: different tokens.
     """
 
     name: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    classes: int
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    outputs: int
     mean: Tensor | None = None
     std: Tensor | None = None
+    task: str = "classification"
+    vocabulary: int | None = None
 
     @classmethod
     def from_arrays(
         cls,
-        train_images,
-        train_labels,
-        test_images,
-        test_labels,
+        train_inputs,
+        train_targets,
+        test_inputs,
+        test_targets,
         classes: int | None = None,
         mean=None,
         std=None,
         name: str = "custom",
     ) -> "Data":
-        """A user's own tensors or NumPy arrays: uint8 images (N, C, H, W) or floats of any shape (N, ...).
+        """A user's own tensors or NumPy arrays: uint8 images (N, C, H, W), floats of any shape (N, ...), or tokens (N, T).
 
-        ``classes`` defaults to the largest label plus one; for uint8 images, mean and std default to those of
-        the training images. Raises ConfigError for shapes, types or labels that do not fit together.
+        Integer targets (N,) are classes, integer targets (N, T) a class for each token, floating-point targets (N,) or (N, k)
+        values to regress on. ``classes`` defaults to the largest label plus one; for uint8 images, mean and std default to
+        those of the training images. Raises ConfigError for shapes, types or values that do not fit together.
         """
-        images = [_samples("train images", train_images), _samples("test images", test_images)]
-        if images[0].shape[1:] != images[1].shape[1:] or images[0].dtype != images[1].dtype:
+        inputs = [_samples("train inputs", train_inputs), _samples("test inputs", test_inputs)]
+        if inputs[0].shape[1:] != inputs[1].shape[1:] or inputs[0].dtype != inputs[1].dtype:
             raise ConfigError(
-                f"train images are {_describe(images[0])} but test images {_describe(images[1])}: "
+                f"train inputs are {_describe(inputs[0])} but test inputs {_describe(inputs[1])}: "
                 f"give both the same shape and type"
             )
-        labels = [
-            _labels("train labels", train_labels, len(images[0])),
-            _labels("test labels", test_labels, len(images[1])),
-        ]
-        largest = int(max(y.max() for y in labels))
-        classes = largest + 1 if classes is None else classes
-        if largest >= classes:
-            raise ConfigError(f"label {largest} is not one of {classes} classes: number them from 0")
+        targets = [_targets("train targets", train_targets, inputs[0]), _targets("test targets", test_targets, inputs[1])]
+        if targets[0].shape[1:] != targets[1].shape[1:] or targets[0].dtype != targets[1].dtype:
+            raise ConfigError("train and test targets differ in shape or type: give both the same")
+        task, outputs = "classification", targets[0].shape[-1]
+        if targets[0].is_floating_point():
+            task = "regression"
+        else:
+            task, outputs = ("tokens" if targets[0].ndim == 2 else task), _classes(targets, classes)
+        tokens = inputs[0].dtype == torch.int64
+        vocabulary = int(max(x.max() for x in inputs)) + 1 if tokens else None
         if (mean is None) != (std is None):
             raise ConfigError("mean and std belong together: give both or neither")
-        if mean is None and images[0].dtype == torch.uint8:
-            mean, std = _channel_statistics(images[0])
+        if mean is None and inputs[0].dtype == torch.uint8:
+            mean, std = _channel_statistics(inputs[0])
         if mean is not None:
             mean, std = (torch.as_tensor(v, dtype=torch.float32).flatten() for v in (mean, std))
-            if images[0].ndim != 4 or not (len(mean) == len(std) == images[0].shape[1]):
+            if inputs[0].ndim != 4 or not (len(mean) == len(std) == inputs[0].shape[1]):
                 raise ConfigError("mean and std are per channel: give C numbers each with (N, C, H, W)")
             if not bool(torch.isfinite(mean).all() and (std > 0).all() and torch.isfinite(std).all()):
                 raise ConfigError("mean and std must be finite, and std above zero: check the numbers")
-        return cls(name, images[0], labels[0], images[1], labels[1], classes, mean, std)
+        return cls(name, inputs[0], targets[0], inputs[1], targets[1], outputs, mean, std, task, vocabulary)
+
+    @classmethod
+    def from_dataset(cls, train, test, **options) -> "Data":
+        """Two map-style torch ``Dataset``s of (input, target), read once into memory; options as for ``from_arrays``."""
+        arrays = []
+        for what, dataset in (("train", train), ("test", test)):
+            try:
+                pairs = [dataset[i] for i in range(len(dataset))]
+                inputs, targets = zip(*pairs, strict=True)
+                arrays += [torch.stack([torch.as_tensor(x) for x in part]) for part in (inputs, targets)]
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"the {what} Dataset does not give equal tensors (input, target) ({_one_line(error)}): add a transform"
+                ) from error
+        return cls.from_arrays(*arrays, **options)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample, such as (3, 32, 32)."""
-        return tuple(self.train_images.shape[1:])
+        return tuple(self.train_inputs.shape[1:])
 
     def to(self, device) -> "Data":
         """The same data with every tensor on ``device``."""
@@ -102,14 +125,15 @@ class Data:
         """
         chosen = {}
         for part, limit in (("train", train_limit), ("test", test_limit)):
-            labels = getattr(self, f"{part}_labels")
+            labels = getattr(self, f"{part}_targets")
             if limit is not None and limit < 1:
                 raise ConfigError(f"a limit of {limit} {part} images leaves nothing: use 1 or more, or none")
             if limit is None or limit >= len(labels):
                 continue
-            keep = torch.from_numpy(_balanced(labels.cpu().numpy(), limit)).to(labels.device)
-            chosen[f"{part}_images"] = getattr(self, f"{part}_images")[keep]
-            chosen[f"{part}_labels"] = labels[keep]
+            places = labels.cpu().numpy() if self.task == "classification" else np.zeros(len(labels), dtype=np.int64)
+            keep = torch.from_numpy(_balanced(places, limit)).to(labels.device)
+            chosen[f"{part}_inputs"] = getattr(self, f"{part}_inputs")[keep]
+            chosen[f"{part}_targets"] = labels[keep]
         return replace(self, **chosen)
 
 
@@ -117,29 +141,66 @@ def _describe(x: Tensor) -> str:
     return f"{str(x.dtype).removeprefix('torch.')} (N, {', '.join(map(str, x.shape[1:]))})"
 
 
+def _tensor(what: str, x) -> Tensor:
+    """A tensor of bytes, floats or int64 from whatever holds numbers."""
+    if not isinstance(x, Tensor):
+        x = np.asarray(x)
+        if x.dtype.kind not in "buif":
+            raise ConfigError(f"{what} are of type {x.dtype}: give numbers, classes numbered from 0")
+        x = x.astype(x.dtype.newbyteorder("="), copy=False)
+        x = torch.from_numpy(np.require(x.astype(np.int64) if x.dtype.kind == "u" and x.dtype.itemsize > 1 else x,
+                                        requirements=["C", "W"]))  # fmt: skip
+    x = x.detach()
+    if x.is_complex():
+        raise ConfigError(f"{what} are complex: give real numbers")
+    return x if x.dtype == torch.uint8 or x.is_floating_point() or x.dtype == torch.bool else x.long()
+
+
 def _samples(what: str, x) -> Tensor:
-    x = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.require(x, requirements=["C", "W"]))
+    x = _tensor(what, x)
     if x.ndim < 2 or x.numel() == 0:
-        raise ConfigError(f"{what} of shape {tuple(x.shape)} are no samples: give (N, C, H, W) or (N, F)")
+        raise ConfigError(f"{what} of shape {tuple(x.shape)} are no samples: give (N, C, H, W), (N, F) or tokens (N, T)")
     if x.dtype == torch.uint8:
         if x.ndim != 4:
             raise ConfigError(f"{what} are uint8 of shape {tuple(x.shape)}: images need (N, C, H, W)")
         if x.shape[1] > 4 and x.shape[3] <= 4:
             raise ConfigError(f"{what} of shape {tuple(x.shape)} have channels last: permute to (N, C, H, W)")
+    elif x.dtype == torch.int64:
+        if x.ndim != 2 or int(x.min()) < 0:
+            raise ConfigError(f"{what} are integers of shape {tuple(x.shape)}: give tokens (N, T) numbered from 0, or floats")
     elif not x.is_floating_point():
-        raise ConfigError(f"{what} have type {x.dtype}: give uint8 pixels or floating-point features")
+        raise ConfigError(f"{what} have type {x.dtype}: give uint8 pixels, floating-point features or tokens")
     elif not bool(torch.isfinite(x).all()):
         raise ConfigError(f"{what} contain values that are not finite: clean the data first")
     return x
 
 
-def _labels(what: str, y, samples: int) -> Tensor:
-    y = y.detach() if isinstance(y, Tensor) else torch.from_numpy(np.array(y))
-    if y.ndim != 1 or len(y) != samples:
-        raise ConfigError(f"{what} have shape {tuple(y.shape)} for {samples} samples: give one per sample")
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool or int(y.min()) < 0:
+def _targets(what: str, y, inputs: Tensor) -> Tensor:
+    y = _tensor(what, y)
+    y = y.long() if y.dtype == torch.uint8 else y
+    tokens = inputs.dtype == torch.int64 and y.shape == inputs.shape
+    if len(y) != len(inputs) or not (y.ndim == 1 or tokens or y.ndim == 2 and y.is_floating_point()):
+        raise ConfigError(f"{what} have shape {tuple(y.shape)} for {len(inputs)} samples: give one per sample")
+    if y.is_floating_point():
+        if not bool(torch.isfinite(y).all()):
+            raise ConfigError(f"{what} contain values that are not finite: clean the data first")
+        return y[:, None] if y.ndim == 1 else y
+    if y.dtype == torch.bool or int(y.min()) < 0:
         raise ConfigError(f"{what} must be integers from 0 on: number the classes")
-    return y.long()
+    return y
+
+
+def _classes(labels: list[Tensor], classes: int | None) -> int:
+    """How many classes there are. Raises ConfigError for labels that training cannot know, or above ``classes``."""
+    train, test = (int(y.max()) for y in labels)
+    if classes is None and test > train:
+        raise ConfigError(f"label {test} is seen in the test set only, training has 0..{train}: correct it, or give classes")
+    classes = train + 1 if classes is None else classes
+    if not isinstance(classes, int) or max(train, test) >= classes:
+        raise ConfigError(f"label {max(train, test)} is not one of {classes} classes: number them from 0")
+    if classes > 10**6:
+        raise ConfigError(f"labels up to {train} would be {classes:,} classes: number the classes from 0")
+    return classes
 
 
 def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +216,7 @@ def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _balanced(labels: np.ndarray, limit: int) -> np.ndarray:
     """Sorted positions of ``limit`` samples: first one of each class, then a second of each, and so on."""
-    shuffled = np.random.default_rng(_FIXED_SEED).permutation(len(labels))
+    shuffled = rng("fixed choice", FIXED_SEED).permutation(len(labels))
     turn = np.empty(len(labels), dtype=np.int64)
     for c in np.unique(labels):
         members = shuffled[labels[shuffled] == c]
@@ -187,24 +248,28 @@ _SOURCES = {
     ),
 }
 DATASETS = ("digits", *_SOURCES)
+#: Characters in a window of a text.
+CONTEXT = 64
 
 
 def load(name: str, root: str | Path | None = None, download: bool = False) -> Data:
-    """The data set ``name``: digits, fashionmnist, cifar10 or cifar100.
+    """The data set ``name``: digits, fashionmnist, cifar10, cifar100, or text:PATH.
 
     root: the data folder; None takes $ALDSGD_DATA, else ``data``. Understood are torchvision's own layout
     (ROOT/FashionMNIST/raw, ROOT/cifar-10-batches-py, ROOT/cifar-100-python) and, where that is absent, image
     folders ROOT/NAME/{train,test}/<class>/*, classes numbered alphabetically, decoded once and cached. With
     ``download``, torchvision fetches what is in neither form, and completes its own layout. The digits need
-    no folder.
+    no folder. A text is read for character language modelling: each window of ``CONTEXT`` characters predicts the next ones.
 
     Raises ConfigError where data is missing (says where it looked and how to get it) or damaged (names the
     file), and for an unknown name.
     """
     if name == "digits":
         return _digits()
+    if name.startswith("text:"):
+        return _text(Path(name.removeprefix("text:")))
     if name not in _SOURCES:
-        raise ConfigError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
+        raise ConfigError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, text:PATH")
     source = _SOURCES[name]
     root = Path(root or os.environ.get("ALDSGD_DATA") or "data").absolute()
     own, folders = root / source.torchvision_folder, root / name
@@ -239,12 +304,43 @@ def _digits() -> Data:
 
     pixels, labels = load_digits(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
-    shuffled = np.random.default_rng(_FIXED_SEED).permutation(len(labels))
+    shuffled = rng("fixed choice", FIXED_SEED).permutation(len(labels))
     test = np.zeros(len(labels), dtype=bool)
     for c in range(10):
         members = shuffled[labels[shuffled] == c]
         test[members[: round(0.2 * len(members))]] = True
     return Data.from_arrays(images[~test], labels[~test], images[test], labels[test], 10, name="digits")
+
+
+def _text(path: Path) -> Data:
+    """Windows of a text: inputs (N, CONTEXT) of character numbers, targets the characters that follow each; the last tenth
+    of the text is the test set."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the text {path} cannot be read ({_one_line(error)}): name a UTF-8 file") from error
+    if len(text) < 20 * (CONTEXT + 1):
+        raise ConfigError(f"the text {path} has {len(text)} characters: at least {20 * (CONTEXT + 1)} make a training set")
+    letters = sorted(set(text))
+    if len(letters) < 2:
+        raise ConfigError(f"the text {path} repeats one character: there is nothing to predict")
+    number = {letter: i for i, letter in enumerate(letters)}
+    codes, cut = np.array([number[letter] for letter in text], dtype=np.int64), len(text) * 9 // 10
+    parts = []
+    for part in (codes[:cut], codes[cut:]):
+        count = (len(part) - 1) // CONTEXT
+        parts += [part[: count * CONTEXT].reshape(count, CONTEXT), part[1 : count * CONTEXT + 1].reshape(count, CONTEXT)]
+    data = Data.from_arrays(*parts, classes=len(letters), name=f"text:{path}")
+    return replace(data, vocabulary=len(letters))
+
+
+def content_hash(data: Data) -> str:
+    """SHA-256, shortened, of all samples and targets, in order."""
+    digest = hashlib.sha256()
+    for tensor in (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets):
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _from_torchvision(source: _Source, root: Path, download: bool) -> list[np.ndarray]:
@@ -322,11 +418,17 @@ def _from_folders(name: str, source: _Source, folders: Path) -> list[np.ndarray]
         raise ConfigError(f"{folders} has class {differ[0]!r} in train or test only: use equal names")
 
     paths = [path for part in listed.values() for path in part]
-    states = [path.stat() for path in paths]
-    key = f"{len(paths)} {max(s.st_mtime_ns for s in states)} {sum(s.st_size for s in states)} {source.shape}"
+    known = hashlib.sha256(str(source.shape).encode())
+    for path in paths:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read ({_one_line(error)}): replace it, or remove the link") from error
+        known.update(f"{path.relative_to(folders)} {state.st_mtime_ns} {state.st_size}\n".encode())
+    key = known.hexdigest()
     digest = hashlib.sha256(str(folders.resolve()).encode()).hexdigest()[:12]
     cached = cache_dir() / "decoded" / f"{name}-{digest}.npz"
-    fields = ("train_images", "train_labels", "test_images", "test_labels")
+    fields = ("train_inputs", "train_targets", "test_inputs", "test_targets")
     try:
         with np.load(cached) as stored:
             if str(stored["key"]) == key:
@@ -372,13 +474,19 @@ def _decode(paths: list[Path], shape: tuple[int, int, int]) -> np.ndarray:
 
     def read(i: int) -> None:
         try:
-            with Image.open(paths[i]) as image:
-                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(paths[i]) as image:
+                    if image.size != (width, height):  # known from the header, before anything is decoded
+                        size = "x".join(map(str, image.size))
+                        raise ConfigError(f"{paths[i]} is {size} pixels instead of {width}x{height}: replace it")
+                    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        except ConfigError:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise ConfigError(f"{paths[i]} is far larger than {width}x{height} pixels: replace it") from None
         except (OSError, SyntaxError, ValueError) as error:
             raise ConfigError(f"{paths[i]} is no readable image ({_one_line(error)}): replace it") from error
-        if pixels.shape[:2] != (height, width):
-            size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-            raise ConfigError(f"{paths[i]} is {size} pixels instead of {width}x{height}: replace it")
         images[i] = pixels.reshape(height, width, channels)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from aldsgd.data import Data
+from aldsgd.datasets import Data
 from aldsgd.errors import ConfigError
 from aldsgd.streams import rng
 
@@ -40,11 +40,13 @@ def label_noise(data: Data, shards: Sequence[np.ndarray], noisy: int, share: flo
         raise ConfigError(f"label_noise = {share} is not a share; give 0 to 1")
     if not 0 <= noisy <= len(shards):
         raise ConfigError(f"noisy_workers = {noisy} of {len(shards)} workers; give 0 to {len(shards)}")
-    if data.classes < 2:
+    if data.task != "classification":
+        raise ConfigError(f"label noise needs classes, not {data.task}; leave it out")
+    if data.outputs < 2:
         raise ConfigError("labels of a single class cannot be wrong; use data with two classes or more")
-    labels = data.train_labels.cpu().numpy().copy()
+    labels = data.train_targets.cpu().numpy().copy()
     for worker in rng("noisy workers", seed).permutation(len(shards))[:noisy]:
-        draw = rng("wrong labels", seed, worker)
-        wrong = draw.permutation(shards[worker])[: round(share * len(shards[worker]))]
-        labels[wrong] = (labels[wrong] + draw.integers(1, data.classes, len(wrong))) % data.classes
-    return replace(data, train_labels=torch.from_numpy(labels).to(data.train_labels.device))
+        draws = rng("wrong labels", seed, worker)
+        wrong = draws.permutation(shards[worker])[: round(share * len(shards[worker]))]
+        labels[wrong] = (labels[wrong] + draws.integers(1, data.outputs, len(wrong))) % data.outputs
+    return replace(data, train_targets=torch.from_numpy(labels).to(data.train_targets.device))

@@ -1,33 +1,35 @@
-"""n workers on R processes: models pass between them over torch.distributed (gloo on CPUs, NCCL on GPUs).
+"""n workers on R processes: rows pass between them over torch.distributed (gloo on CPUs, NCCL on GPUs).
 
-Rank r hosts the workers r n/R .. (r + 1) n/R - 1. Nothing is negotiated: every process derives from the matchings of a
-step what it sends and what it receives, and both ends of an edge list it in the same order, which is all that pairs
-messages up. One matching is under way at a time, both directions in one ``batch_isend_irecv``. Edges between workers of
-one process never touch the network. There is no barrier, and nothing is pickled.
+Rank r hosts the workers r n/R .. (r + 1) n/R - 1, the last rank the centres too. Nothing is negotiated: every process derives
+from the links of a step what it sends and what it receives, and both ends list their messages in the same order, which is
+all that pairs messages up. One round is under way at a time, in one ``batch_isend_irecv``. Links between workers of one
+process never touch the network; a broadcast or a reduction sends one message to or from each process that takes part. There
+is no barrier, and nothing is pickled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from aldsgd.algorithm import AVERAGE, Rows
 from aldsgd.errors import ConfigError
-from aldsgd.graphs import Matching
+from aldsgd.links import Broadcast, Links, Reduce
 from aldsgd.neighbourhood import Neighbourhood
-from aldsgd.network import LocalNetwork, column_blocks, mix_rows, square_distance
+from aldsgd.network import LocalNetwork, column_blocks, mix_rows, square_distance, timed
 from aldsgd.world import World, in_words
 
 
 @dataclass(frozen=True)
-class Link:
-    """One edge that leaves this process: its end here (``row`` of the models), the peer, and the entry it fills."""
+class Crossing:
+    """What one round moves over the edge of this process.
 
-    peer: int
-    row: int
-    entry: int
+    sends: (row of the models here, peer). receives: (entry of the neighbourhood, peer).
+    """
+
+    sends: tuple[tuple[int, int], ...]
+    receives: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -43,89 +45,108 @@ class Inside:
 class SharedNeighbourhood(Neighbourhood):
     """Closed neighbourhoods of the hosted workers, some members of which live in other processes.
 
+    owner: the rank that hosts a worker. workers: the hosted rows, consecutive.
+
     Attributes:
-        exchanges: for every matching with an edge that leaves this process, its links, in the order of its edges.
-        inside: the entries between hosted workers. senders: rows with such an edge, ascending.
+        crossings: of every round with a message that leaves or enters this process, in order.
+        inside: the entries between hosted workers. senders: rows that are sent, ascending.
         give: (peer, row) of each loss to send; take: (peer, worker) of each to receive; sorted, so that ends agree.
     """
 
-    def __init__(self, n: int, matchings: Sequence[Matching], workers: range, device):
-        super().__init__(n, matchings, workers, device)
-        w, first, me = len(workers), workers.start, workers.start // len(workers)
+    def __init__(self, n: int, links: Links, workers: range, device, owner: Callable[[int], int]):
+        super().__init__(n, links, workers, device)
+        first, me = workers.start, owner(workers.start)
         row, col = self.row.cpu(), self.col.cpu()
         entry = {pair: e for e, pair in enumerate(zip(row.tolist(), col.tolist(), strict=True))}
-        exchanges, give, take = [], set(), set()
-        for matching in matchings:
-            links = []
-            for a, b in matching:
-                for here, there in ((a, b), (b, a)):
-                    peer = there // w
-                    if here // w == me != peer:
-                        links.append(Link(peer, here - first, entry[here - first, there]))
-                        give.add((peer, here - first))
-                        take.add((peer, there))
-            if links:
-                exchanges.append(tuple(links))
-        self.exchanges, self.give, self.take = tuple(exchanges), sorted(give), sorted(take)
-        self.senders = sorted({link.row for links in exchanges for link in links})
-        entries = torch.nonzero(col // w == me).flatten()
-        pointer = torch.searchsorted(row[entries].contiguous(), torch.arange(w + 1))
+        crossings, give, take = [], set(), set()
+        for arcs in links.rounds:
+            sends, receives = [], []
+            for source, target in arcs:
+                here, there = owner(source), owner(target)
+                if here == me != there:
+                    sends.append((source - first, there))
+                    give.add((there, source - first))
+                elif there == me != here:
+                    receives.append((entry[target - first, source], here))
+                    take.add((here, source))
+            if sends or receives:
+                crossings.append(Crossing(tuple(sends), tuple(receives)))
+        self.crossings, self.give, self.take = tuple(crossings), sorted(give), sorted(take)
+        self.senders = sorted({row for crossing in crossings for row, _ in crossing.sends})
+        entries = torch.nonzero((col >= first) & (col < workers.stop)).flatten()
+        pointer = torch.searchsorted(row[entries].contiguous(), torch.arange(len(workers) + 1))
         self.inside = Inside(*(part.to(device) for part in (entries, row[entries], col[entries] - first, pointer)))
         self.given_rows = torch.tensor([row for _, row in self.give], dtype=torch.int64, device=device)
         self.taken_workers = torch.tensor([worker for _, worker in self.take], dtype=torch.int64, device=device)
+        self.host = self.row.tolist()
 
 
 class ProcessNetwork(LocalNetwork):
     """The workers that this process hosts, and the way to those of the other processes.
 
     Args:
-        n: number of workers in all. world: the processes (``aldsgd.world.join``).
+        n: number of workers in all. world: the processes (``aldsgd.world.join``). centres: workers without data.
 
     Raises:
         ConfigError: n is not a multiple of the number of processes.
         PeerError: from any method that exchanges, when another process is lost or does not answer in time.
     """
 
-    def __init__(self, n: int, world: World):
+    def __init__(self, n: int, world: World, centres: int = 0):
         if n % world.size:
             fitting = ", ".join(str(r) for r in range(1, n + 1) if n % r == 0)
             raise ConfigError(
                 f"{n} workers cannot be spread evenly over {world.size} processes; start one of {fitting}"
             )
-        super().__init__(n, world.device)
+        super().__init__(n, world.device, centres)
         self.world, self.rank, self.size = world, world.rank, world.size
         share = n // world.size
         self.workers = range(world.rank * share, (world.rank + 1) * share)
+        last = self.rank + 1 == self.size
+        self.hosted = range(self.workers.start, n + centres) if last else self.workers
         self._rows: dict[str, Tensor] = {}
         self._posted: list | None = None
 
-    def _tables(self, matchings):
-        return SharedNeighbourhood(self.n, matchings, self.workers, self.device)
+    def owner(self, worker: int) -> int:
+        """The rank that hosts a worker or a centre."""
+        return min(worker // (self.n // self.size), self.size - 1)
 
+    def _tables(self, links):
+        return SharedNeighbourhood(self.n + self.centres, links, self.hosted, self.device, self.owner)
+
+    @timed
     def exchange_losses(self, losses, hood):
-        known = losses.new_zeros(self.n)
+        known = losses.new_full((self.n + self.centres,), torch.nan)
         known[self.workers.start : self.workers.stop] = losses
-        if hood.give:
-            given = losses[hood.given_rows]
+        own = known[self.hosted.start : self.hosted.stop]
+        if hood.give or hood.take:
+            given = own[hood.given_rows]
             taken = losses.new_empty(len(hood.take))
-            peers = sorted({peer for peer, _ in hood.give})
-            sends = [(given[_part(hood.give, peer)], peer) for peer in peers]
-            receives = [(taken[_part(hood.take, peer)], peer) for peer in peers]
+            sends = [(given[_part(hood.give, peer)], peer) for peer in sorted({peer for peer, _ in hood.give})]
+            receives = [(taken[_part(hood.take, peer)], peer) for peer in sorted({peer for peer, _ in hood.take})]
             self._wait(self._fly(sends, receives))
             known[hood.taken_workers] = taken
         return known[hood.col]
 
-    def post(self, models, hood):
-        rows = iter(self._buffer("receive", sum(map(len, hood.exchanges)), models))
-        flights = [(links, [next(rows) for _ in links]) for links in hood.exchanges]
-        self._posted = [(links, slots, self._send(links, models, slots)) for links, slots in flights]
+    @timed
+    def all_losses(self, losses):
+        everyone = losses.new_empty(self.n)
+        self.wire_bytes += (self.size - 1) * losses.numel() * losses.element_size()
+        return self._everyone(everyone, losses.contiguous())
 
-    def mix(self, models, rows: Rows, hood):
-        """X <- C X for the hosted rows: each received row is accumulated once, in place, with its coefficient."""
-        if rows is None:
+    @timed
+    def post(self, models, hood):
+        if isinstance(hood.links, Broadcast):
             return
-        if isinstance(rows, str) and rows == AVERAGE:
-            self._average(models)
+        slots = iter(self._buffer("receive", sum(len(crossing.receives) for crossing in hood.crossings), models))
+        flights = [(crossing, [next(slots) for _ in crossing.receives]) for crossing in hood.crossings]
+        self._posted = [(crossing, slots, self._send(crossing, models, slots)) for crossing, slots in flights]
+
+    @timed
+    def mix(self, models, rows, hood, codec=None):
+        """X <- C X for the hosted rows: each received row is accumulated once, in place, with its coefficient."""
+        if isinstance(hood.links, Broadcast):
+            self._along_tree(models, rows, hood, codec)
             return
         coefficients = rows.to(models.dtype) if models.is_cuda else rows.tolist()
         if self._posted is not None:
@@ -133,32 +154,43 @@ class ProcessNetwork(LocalNetwork):
             for _, _, flight in flights:
                 self._wait(flight)
             self._mix_inside(models, rows, hood)
-            for links, slots, _ in flights:
-                accumulate(models, links, slots, coefficients)
-        elif len(hood.exchanges) < 2:
-            for links in hood.exchanges:
-                slots = self._buffer("receive", len(links), models)
-                self._wait(self._send(links, models, slots))
+            for crossing, slots, _ in flights:
+                self._accumulate(models, crossing, slots, hood, coefficients)
+        elif len(hood.crossings) < 2 and codec is None:
+            for crossing in hood.crossings:
+                slots = self._buffer("receive", len(crossing.receives), models)
+                self._wait(self._send(crossing, models, slots))
             self._mix_inside(models, rows, hood)
-            for links in hood.exchanges:
-                accumulate(models, links, slots, coefficients)
+            for crossing in hood.crossings:
+                self._accumulate(models, crossing, slots, hood, coefficients)
         else:
-            self._mix_in_turn(models, rows, hood, coefficients)
+            self._mix_in_turn(models, rows, hood, coefficients, codec)
 
-    def _mix_in_turn(self, models, rows, hood, coefficients):
-        # A row that a later matching sends must leave as it is now, so what is sent are copies.
-        copies = self._buffer("send", len(hood.senders), models)
+    def _mix_in_turn(self, models, rows, hood, coefficients, codec):
+        # A row that a later round sends must leave as it is now, so what is sent are copies, packed or not.
+        if codec is None:
+            copies = self._buffer("send", len(hood.senders), models)
+            for copy, row in zip(copies, hood.senders, strict=True):
+                copy.copy_(models[row])
+            empty = self._buffer("receive", max((len(c.receives) for c in hood.crossings), default=0), models)
+        else:
+            copies = [codec.pack(models[row]) for row in hood.senders]
+            size = codec.size(models.shape[1], models.element_size())
+            empty = torch.empty(
+                max((len(c.receives) for c in hood.crossings), default=0), size, dtype=torch.uint8, device=self.device
+            )
         source = dict(zip(hood.senders, copies, strict=True))
-        for row, copy in source.items():
-            copy.copy_(models[row])
-        receive = self._buffer("receive", max(map(len, hood.exchanges)), models)
-        for i, links in enumerate(hood.exchanges):
-            slots = receive[: len(links)]
-            flight = self._send(links, source, slots)
+        if not hood.crossings:
+            self._mix_inside(models, rows, hood)
+        for i, crossing in enumerate(hood.crossings):
+            slots = empty[: len(crossing.receives)]
+            flight = self._send(crossing, source, slots)
             if i == 0:
                 self._mix_inside(models, rows, hood)
             self._wait(flight)
-            accumulate(models, links, slots, coefficients)
+            if codec is not None:
+                slots = [codec.unpack(slot, models[0]) for slot in slots]
+            self._accumulate(models, crossing, slots, hood, coefficients)
 
     def _mix_inside(self, models, rows, hood):
         inside = rows[hood.inside.entries]
@@ -167,6 +199,72 @@ class ProcessNetwork(LocalNetwork):
         else:
             mix_rows(models, hood.inside, inside)
 
+    def _accumulate(self, models: Tensor, crossing: Crossing, slots: Sequence[Tensor], hood, coefficients) -> None:
+        """models[row] += coefficient * slot for each received row."""
+        for (entry, _), slot in zip(crossing.receives, slots, strict=True):
+            row = models[hood.host[entry]]
+            if models.is_cuda:
+                # The coefficient stays on the device: reading it would stop the host.
+                row.addcmul_(slot, coefficients[entry])
+            else:
+                row.add_(slot, alpha=coefficients[entry])
+
+    def _along_tree(self, models, rows, hood, codec):
+        """A broadcast or a reduction: one message for each process of a group, along a binomial tree of processes."""
+        down, first = not isinstance(hood.links, Reduce), self.hosted.start
+        # Entries of this process by (hearer, sender); a reduction also needs the coefficients of roots that live elsewhere.
+        source, coefficient = models.clone(), dict(zip(zip(hood.host, hood.col.tolist(), strict=True), rows.tolist()))
+        self._mix_inside(models, rows, hood)
+        for group, root in zip(hood.links.groups, hood.links.roots, strict=True):
+            home = self.owner(root)
+            ranks = [home, *sorted({self.owner(worker) for worker in group} - {home})]
+            if self.rank not in ranks or len(ranks) == 1:
+                continue
+            mine = [worker - first for worker in group if worker in self.hosted and worker != root]
+            if down:
+                row = self._hand_down(source[root - first] if self.rank == home else torch.empty_like(source[0]), ranks, codec)
+                if self.rank != home:
+                    for own in mine:
+                        models[own].add_(row, alpha=coefficient[own, root])
+            else:
+                weights = torch.tensor(
+                    [coefficient[root - first, worker] for worker in group] if self.rank == home else [0.0] * len(group),
+                    dtype=torch.float64,
+                )
+                weights = self._hand_down(weights, ranks, None).tolist()
+                share = torch.zeros_like(source[0])
+                if self.rank != home:
+                    for worker, weight in zip(group, weights, strict=True):
+                        if worker in self.hosted:
+                            share.add_(source[worker - first], alpha=weight)
+                total = self._hand_up(share, ranks)
+                if self.rank == home:
+                    models[root - first].add_(total)
+
+    def _hand_down(self, row: Tensor, ranks: list[int], codec) -> Tensor:
+        """The row of ``ranks[0]`` on all of ``ranks``."""
+        place, held = ranks.index(self.rank), row
+        wire = row if codec is None else codec.pack(row)
+        for reach in (2**k for k in range((len(ranks) - 1).bit_length())):
+            if place < reach and place + reach < len(ranks):
+                self._wait(self._fly([(wire, ranks[place + reach])], []))
+            elif reach <= place < 2 * reach:
+                self._wait(self._fly([], [(wire, ranks[place - reach])]))
+                held = wire if codec is None else codec.unpack(wire, row)
+        return held
+
+    def _hand_up(self, total: Tensor, ranks: list[int]) -> Tensor:
+        """The sum of the rows of ``ranks``, on ``ranks[0]``."""
+        place = ranks.index(self.rank)
+        for reach in reversed([2**k for k in range((len(ranks) - 1).bit_length())]):
+            if place < reach and place + reach < len(ranks):
+                received = torch.empty_like(total)
+                self._wait(self._fly([], [(received, ranks[place + reach])]))
+                total.add_(received)
+            elif reach <= place < 2 * reach:
+                self._wait(self._fly([(total, ranks[place - reach])], []))
+        return total
+
     def _buffer(self, purpose: str, count: int, models: Tensor) -> Tensor:
         """``count`` rows (P,), kept between steps; more are allocated only when a step needs them."""
         rows = self._rows.get(purpose)
@@ -174,11 +272,11 @@ class ProcessNetwork(LocalNetwork):
             rows = self._rows[purpose] = models.new_empty(count, models.shape[1])
         return rows[:count]
 
-    def _send(self, links: Sequence[Link], source, slots):
-        """Both directions of one matching: row ``source[link.row]`` out, the peer's row into a slot, link by link."""
+    def _send(self, crossing: Crossing, source, slots):
+        """One round: rows of ``source`` out, the peers' rows into slots, message by message."""
         return self._fly(
-            [(source[link.row], link.peer) for link in links],
-            [(slot, link.peer) for slot, link in zip(slots, links, strict=True)],
+            [(source[row], peer) for row, peer in crossing.sends],
+            [(slot, peer) for slot, (_, peer) in zip(slots, crossing.receives, strict=True)],
         )
 
     def _fly(self, sends: list[tuple[Tensor, int]], receives: list[tuple[Tensor, int]]):
@@ -201,8 +299,10 @@ class ProcessNetwork(LocalNetwork):
             with self.world.names(lambda peers=peers: in_words(peers), self.step):
                 work.wait()
 
-    def _average(self, models: Tensor) -> None:
+    @timed
+    def average(self, models):
         """X <- J X by the backend's own all-reduce of one row (P,)."""
+        models = models[: len(self.workers)]
         if len(models) == 1:
             total = models[0]
         else:
@@ -240,19 +340,21 @@ class ProcessNetwork(LocalNetwork):
 
     def gather(self, values):
         values = values.to(self.device)
-        everyone = values.new_empty(self.n)
+        return self._everyone(values.new_empty(self.n), values.contiguous()).cpu()
+
+    def _everyone(self, everyone: Tensor, values: Tensor) -> Tensor:
         with self.world.names(self.world.silent, self.step):
-            dist.all_gather_into_tensor(everyone, values.contiguous())
-        return everyone.cpu()
+            dist.all_gather_into_tensor(everyone, values)
+        return everyone
 
     def total_wire_bytes(self):
         return int(self._sum(torch.tensor(self.wire_bytes, device=self.device)).item())
 
     def bring(self, worker, tensors):
-        return self._carry(tensors, worker // len(self.workers), 0)
+        return self._carry(tensors, self.owner(worker), 0)
 
     def hand_out(self, worker, tensors):
-        return self._carry(tensors, 0, worker // len(self.workers))
+        return self._carry(tensors, 0, self.owner(worker))
 
     def _carry(self, tensors, source: int, target: int):
         if source == target or self.rank not in (source, target):
@@ -276,12 +378,3 @@ def _part(pairs: list[tuple[int, int]], peer: int) -> slice:
     places = [i for i, (other, _) in enumerate(pairs) if other == peer]
     return slice(places[0], places[-1] + 1)
 
-
-def accumulate(models: Tensor, links: Sequence[Link], slots: Sequence[Tensor], coefficients) -> None:
-    """models[row] += coefficient * slot, link by link."""
-    for link, slot in zip(links, slots, strict=True):
-        if models.is_cuda:
-            # The coefficient stays on the device: reading it would stop the host.
-            models[link.row].addcmul_(slot, coefficients[link.entry])
-        else:
-            models[link.row].add_(slot, alpha=coefficients[link.entry])

@@ -8,7 +8,7 @@
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,10 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from aldsgd.errors import ConfigError
 from aldsgd.rows import trainable
-from aldsgd.stacked import Stack, obstacle
+from aldsgd.stacked import Stack, hooked, obstacle
+from aldsgd.streams import torch_seed
+from aldsgd.tasks import Loss
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 # Layers whose stacked form under vmap measures faster than a loop over workers on CPUs, and which draw nothing at
 # random and keep no statistics. Convolutions are slower there.
 STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.Identity, nn.LayerNorm)
@@ -41,16 +42,20 @@ class Loop:
 
     def gradients(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
         """Mini-batch losses (w,), and their gradients into the workers' rows; see ``Workers.compute_gradients``."""
+        return self.some(inputs, targets, step, range(len(self.workers.modules)))
+
+    def some(self, inputs: Tensor, targets: Tensor, step: int, which: Sequence[int]) -> Tensor:
+        """The same of the workers at the positions ``which`` alone, worker after worker whatever the engine."""
         workers = self.workers
-        workers.gradients.zero_()
-        losses = torch.empty(len(workers.modules), dtype=workers.dtype, device=workers.device)
-        for i, module in enumerate(workers.modules):
-            torch.manual_seed((workers.seed * 2**20 + workers.hosted[i]) % 2**30 * 2**32 + step)
+        losses = torch.empty(len(which), dtype=workers.dtype, device=workers.device)
+        for k, i in enumerate(which):
+            workers.gradients[i].zero_()
+            torch.manual_seed(torch_seed("torch", workers.seed, workers.hosted[i], step))
             with workers.arithmetic.forward():
-                scores = module(inputs[i])
-            loss = workers.loss(scores.to(workers.dtype), targets[i])
+                scores = workers.modules[i](inputs[k])
+            loss = workers.loss(scores.to(workers.dtype), targets[k])
             loss.backward()
-            losses[i] = loss.detach()
+            losses[k] = loss.detach()
         return losses
 
     def outputs(self, inputs: Tensor) -> Tensor:
@@ -85,8 +90,13 @@ class Vmap(Loop):
 
     @staticmethod
     def obstacle(model):
-        blocker = next((m for m in model.modules() if not isinstance(m, (*STACKABLE, nn.Sequential))), None)
-        return None if blocker is None else f"a {type(blocker).__name__}"
+        # By the exact class: one derived from it can do anything in its ``forward``.
+        for module in model.modules():
+            if type(module) not in (*STACKABLE, nn.Sequential):
+                return f"a {type(module).__name__}"
+            if hooked(module):
+                return f"a {type(module).__name__} with hooks"
+        return None
 
     def gradients(self, inputs, targets, step):
         gradients, losses = self.step(self.parameters, inputs, targets)
@@ -157,7 +167,7 @@ class Streams(Loop):
                 with workers.arithmetic.forward():
                     scores = module(inputs[i])
                 loss = workers.loss(scores.to(workers.dtype), targets[i])
-                gradients = torch.autograd.grad(loss, self.parameters[i])
+                gradients = torch.autograd.grad(loss, self.parameters[i], allow_unused=True, materialize_grads=True)
                 torch.cat([g.reshape(-1) for g in gradients], out=workers.gradients[i])
                 self.losses[i] = loss.detach()
         self.join()

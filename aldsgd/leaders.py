@@ -21,42 +21,90 @@ follows itself.
 
 import math
 import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from aldsgd.algorithm import Algorithm, kind_of
+from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError
-from aldsgd.neighbourhood import Neighbourhood
+from aldsgd.links import AllReduce
+from aldsgd.methods import Look, Method, Options, Variant, option
+from aldsgd.step import Exchange, Rule, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aldsgd.neighbourhood import Neighbourhood
 
 CANDIDATES = ("closed", "neighbours")
 ORDERS = ("released", "printed")
 FORCE_SCALES = ("one", "lr")
 
 
-def best_worker(hood: Neighbourhood, candidates: str = "closed") -> Tensor:
-    """Entry (w,) of the adjacent best worker b_i, the candidate with the smallest mini-batch loss."""
-    return hood.first_smallest(_eligible(hood, hood.loss.to(torch.float64), candidates))
+def best_worker(hood: "Neighbourhood", losses: "Tensor", candidates: str = "closed") -> "Tensor":
+    """Entry (w,) of the adjacent best worker b_i, the candidate with the smallest mini-batch loss; ``losses``: (E,)."""
+    return hood.first_smallest(_eligible(hood, losses, losses.double(), candidates))
 
 
-def maximum_degree_worker(hood: Neighbourhood, candidates: str = "closed") -> Tensor:
-    """Entry (w,) of the adjacent maximum-degree worker m_i, by the instantaneous degree."""
-    return hood.first_smallest(_eligible(hood, -hood.degree, candidates))
+def maximum_degree_worker(hood: "Neighbourhood", losses: "Tensor", candidates: str = "closed") -> "Tensor":
+    """Entry (w,) of the adjacent maximum-degree worker m_i, by the instantaneous degree; ``losses``: (E,)."""
+    return hood.first_smallest(_eligible(hood, losses, -hood.degree, candidates))
 
 
-def _eligible(hood: Neighbourhood, score: Tensor, candidates: str) -> Tensor:
+def _eligible(hood, losses, score, candidates: str):
     # An excluded candidate scores infinity: if all do, the first entry wins, which is the worker itself.
-    barred = ~torch.isfinite(hood.loss)
+    barred = ~losses.isfinite()
     if candidates == "neighbours":
         barred = barred | hood.itself
-    return score.masked_fill(barred, torch.inf)
+    return score.masked_fill(barred, math.inf)
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Rows of (1 - c1 - c2) W + c1 S_N + c2 S_tau, then the force of the released order with p1 and p2."""
+
+    W: Rule
+    c1: float
+    c2: float
+    p1: float
+    p2: float
+    candidates: str
+
+    def rows(self, hood, losses, lr):
+        best, largest = selections(hood, losses, self.candidates)
+        averaged = (1 - self.c1 - self.c2) * self.W.rows(hood, losses, lr) + self.c1 * best + self.c2 * largest
+        return (1 - self.p1 - self.p2) * averaged + self.p1 * best + self.p2 * largest
+
+
+@dataclass(frozen=True)
+class Force:
+    """Rows of B_t = I - s [p1 (I - S_N) + p2 (I - S_tau)], the printed order's force before the averaging."""
+
+    p1: float
+    p2: float
+    scaled: bool
+    candidates: str
+
+    def rows(self, hood, losses, lr):
+        eye, (best, largest) = hood.itself.double(), selections(hood, losses, self.candidates)
+        scale = 1.0
+        if self.scaled:
+            scale = lr if isinstance(lr, float) else lr.double()[hood.row]
+        return eye - scale * (self.p1 * (eye - best) + self.p2 * (eye - largest))
+
+
+def selections(hood, losses, candidates: str) -> tuple["Tensor", "Tensor"]:
+    """S_N and S_tau as row coefficients (E,) over the neighbourhood."""
+    return (
+        hood.select(best_worker(hood, losses, candidates)),
+        hood.select(maximum_degree_worker(hood, losses, candidates)),
+    )
 
 
 class ALDSGD(Algorithm):
-    """AL-DSGD on a core such as ``DPSGD`` or ``MATCHA``.
+    """AL-DSGD on a core.
 
     Args:
-        core: adapt-then-combine gossip method; its ``after`` gives W_t, its ``matchings`` the active edges.
+        core: adapt-then-combine gossip method; its one exchange after the local move gives W_t and the active links.
         c1, c2: averaging weights of the best and of the maximum-degree worker (w_N, w_tau of the paper).
         p1, p2: force toward the best and toward the maximum-degree worker (lambda_N, lambda_tau). The defaults are
             those of the released code's README; the paper's own are not known.
@@ -66,8 +114,8 @@ class ALDSGD(Algorithm):
         candidates: "closed" (the worker itself and its neighbours) or "neighbours".
 
     Raises:
-        ConfigError: a coefficient is negative or not finite, an option is unknown, or the core mixes before the
-            gradient step. Warns where c1 + c2 or p1 + p2 exceeds one.
+        ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does not mix
+            once after the local move. Warns where c1 + c2 or p1 + p2 exceeds one.
     """
 
     def __init__(
@@ -84,7 +132,7 @@ class ALDSGD(Algorithm):
         candidates="closed",
     ):
         for name, value in dict(c1=c1, c2=c2, p1=p1, p2=p2).items():
-            if not (math.isfinite(value) and value >= 0):
+            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} = {value} is not a coefficient; give a finite number, zero or more")
         for names, total in (("c1 + c2", c1 + c2), ("p1 + p2", p1 + p2)):
             if total > 1:
@@ -99,51 +147,91 @@ class ALDSGD(Algorithm):
         ):
             if value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
-        if period < 1:
-            raise ConfigError(f"period = {period} is not a number of steps; give 1 or more")
-        if core.mixes_first:
-            raise ConfigError("the core mixes before the gradient step; AL-DSGD wraps adapt-then-combine cores")
-        self.core, self.n = core, core.n
-        self.c1, self.c2, self.p1, self.p2 = c1, c2, p1, p2
-        self.order, self.force_scale, self.candidates = order, force_scale, candidates
+        if not (isinstance(period, int) and period >= 1):
+            raise ConfigError(f"period = {period} is not a number of steps; give a whole number, 1 or more")
+        if not isinstance(core, Algorithm):
+            raise ConfigError(f"the core is a {type(core).__name__}; wrap a gossip method, as in ALDSGD(DPSGD(graph))")
+        self.core, self.n, self.centres = core, core.n, core.centres
+        self.averaging = dict(c1=c1, c2=c2, p1=p1, p2=p2, candidates=candidates)
+        self.force = None
+        if order == "printed":
+            self.averaging |= dict(p1=0.0, p2=0.0)
+            self.force = Force(p1, p2, force_scale == "lr", candidates)
         self.period, self.steps_per_epoch = period, steps_per_epoch
+        self._led: dict[Step, Step] = {}
+        self.step(0)
 
-    def matchings(self, t):
-        return self.core.matchings(t)
-
-    def needs_loss(self, t):
+    def leads(self, t: int) -> bool:
         """Whether leaders act at step t."""
         return (t % self.steps_per_epoch if self.steps_per_epoch else t) % self.period == 0
 
-    def kind(self, t):
-        core = kind_of(self.core, t)
-        return None if core is None else (core, self.needs_loss(t))
+    def step(self, t):
+        step = self.core.step(t)
+        if not self.leads(t):
+            return step
+        if step not in self._led:
+            if len(self._led) > 4096:  # a core whose steps never repeat
+                self._led.clear()
+            self._led[step] = self.led(step)
+        return self._led[step]
 
-    def leaders(self, hood: Neighbourhood):
-        """S_N and S_tau as row coefficients (E,) over the neighbourhood."""
-        return (
-            hood.select(best_worker(hood, self.candidates)),
-            hood.select(maximum_degree_worker(hood, self.candidates)),
-        )
-
-    def before(self, t, hood, lr):
-        if self.order == "released" or not self.needs_loss(t):
-            return None
-        eye, (best, largest) = hood.itself.to(torch.float64), self.leaders(hood)
-        scale = 1.0 if self.force_scale == "one" else lr
-        if isinstance(scale, Tensor):
-            scale = scale.to(torch.float64)[hood.row]
-        return eye - scale * (self.p1 * (eye - best) + self.p2 * (eye - largest))
-
-    def after(self, t, hood):
-        W = self.core.after(t, hood)
-        if not self.needs_loss(t):
-            return W
-        best, largest = self.leaders(hood)
-        averaged = (1 - self.c1 - self.c2) * W + self.c1 * best + self.c2 * largest
-        if self.order == "printed":
-            return averaged
-        return (1 - self.p1 - self.p2) * averaged + self.p1 * best + self.p2 * largest
+    def led(self, step: Step) -> Step:
+        """A step of the core with leaders."""
+        if step.before or len(step.after) != 1 or step.losses or isinstance(step.after[0].links, AllReduce):
+            raise ConfigError("the core does not mix once after the gradient step; AL-DSGD wraps adapt-then-combine gossip")
+        (exchange,) = step.after
+        averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
+        before = () if self.force is None else Exchange(exchange.links, self.force)
+        return Step(before, averaged, losses="links")
 
     def description(self):
         return self.core.description()
+
+
+@dataclass(frozen=True)
+class LeaderOptions(Options):
+    """Options of AL-DSGD; those of its core join them."""
+
+    core: str = option("dpsgd", "gossip method under AL-DSGD", "baselines.registry:CORES")
+    c1: float = option(0.3, "averaging weight of the best neighbour (w_N)")
+    c2: float = option(0.1, "averaging weight of the maximum-degree neighbour (w_tau)")
+    p1: float = option(0.2, "force toward the best neighbour (lambda_N)")
+    p2: float = option(0.2, "force toward the maximum-degree neighbour (lambda_tau)")
+    order: str = option("released", "order of AL-DSGD's update", ORDERS)
+    force_scale: str = option("one", "scaling of the force in the printed order", FORCE_SCALES)
+    period: int = option(1, "leaders act at every period-th batch of an epoch")
+    candidates: str = option("closed", "who may lead; closed: the worker itself too", CANDIDATES)
+
+    def used(self):
+        found = super().used()
+        if self.order == "released":
+            del found["force_scale"]
+        return found
+
+
+def _build(o: LeaderOptions, setting) -> ALDSGD:
+    own = (setting.core(), o.c1, o.c2, o.p1, o.p2, o.order, o.force_scale, o.period)
+    return ALDSGD(*own, steps_per_epoch=setting.steps_per_epoch, candidates=o.candidates)
+
+
+def _variant(look: Look, standard=True, **changes) -> Variant:
+    return Variant({"method": "aldsgd", **changes}, look, standard)
+
+
+METHOD = Method(
+    "aldsgd",
+    "AL-DSGD",
+    _build,
+    LeaderOptions,
+    place=60,
+    variants={
+        "AL-DSGD on released schedule": _variant(Look("#8C564B", "<", "-"), core="dpsgd_released"),
+        "AL-DSGD on D-PSGD": _variant(Look("#D55E00", "D", "-"), core="dpsgd"),
+        "AL-DSGD on MATCHA": _variant(Look("#CC79A7", "^", "-"), core="matcha"),
+        "AL-DSGD, three graphs": _variant(Look("#E69F00", "*", "-", 7), core="dpsgd", graphs=3),
+        "AL-DSGD on MATCHA, three graphs": _variant(Look("#7B3294", "h", "-", 5.5), core="matcha", graphs=3),
+        "AL-DSGD, printed order": _variant(
+            Look("#A6761D", "p", ":", 5.5), standard=False, core="dpsgd", order="printed", force_scale="one"
+        ),
+    },
+)

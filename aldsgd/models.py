@@ -167,32 +167,53 @@ def logistic(classes: int, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
 
 
+class GRU(nn.Module):
+    """Characters or words: an embedding, one GRU, and scores at every place, (B, T) -> (B, T, outputs); small, for CPUs.
+
+    ``pooled``: scores of the whole sequence instead, (B, outputs), from the mean over places.
+    """
+
+    def __init__(self, outputs: int, vocabulary: int, pooled: bool, width: int = 64):
+        super().__init__()
+        self.embedding, self.pooled = nn.Embedding(vocabulary, width), pooled
+        self.recurrent, self.scores = nn.GRU(width, width, batch_first=True), nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = self.recurrent(self.embedding(x))[0]
+        return self.scores(states.mean(dim=1) if self.pooled else states)
+
+
 _IMAGE_MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50_narrow": resnet50_narrow, "wrn28_10": wrn28_10,
     "vgg16_bn": vgg16_bn, "resnet_small": resnet_small, "cnn": cnn,
 }  # fmt: skip
 _FLAT_MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "logistic": logistic}
-NAMES = (*_IMAGE_MODELS, *_FLAT_MODELS)
+NAMES = (*_IMAGE_MODELS, *_FLAT_MODELS, "gru")
 
 
-def build(name: str, classes: int, shape: tuple[int, ...]) -> nn.Module:
-    """The model ``name`` (one of ``NAMES``), in training mode: inputs (B, *shape), outputs (B, classes).
+def build(name: str, outputs: int, shape: tuple[int, ...], task="classification", vocabulary=None) -> nn.Module:
+    """The model ``name`` (one of ``NAMES``), in training mode: inputs (B, *shape), outputs (B, outputs).
 
-    ``shape`` is (channels, height, width) for the convolutional models, any for ``mlp`` and ``logistic``.
-    Raises ConfigError for an unknown name, fewer than two classes, or a shape the model cannot take.
+    ``shape`` is (channels, height, width) for the convolutional models, any for ``mlp`` and ``logistic``; ``gru`` takes
+    tokens (B, T) below ``vocabulary`` and, for the task "tokens", gives (B, T, outputs). Raises ConfigError for an unknown
+    name, a classifier of fewer than two classes, or a shape the model cannot take.
     """
     if name not in NAMES:
-        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(NAMES)}")
-    if classes < 2:
-        raise ConfigError(f"a classifier needs at least 2 classes, not {classes}: check the labels")
+        raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(NAMES)}, or your own as module:function")
+    if outputs < 2 and task != "regression":
+        raise ConfigError(f"a classifier needs at least 2 classes, not {outputs}: check the labels")
     shape = tuple(shape)
     if not shape or any(size < 1 for size in shape):
         raise ConfigError(f"input shape {shape} is empty: give the shape of one sample, such as (3, 32, 32)")
+    if (name == "gru") != (vocabulary is not None):
+        raise ConfigError(f"model {name} does not fit these inputs: use gru for tokens, and only for them")
+    if name == "gru":
+        return GRU(outputs, vocabulary, pooled=task != "tokens")
     if name in _FLAT_MODELS:
-        return _FLAT_MODELS[name](classes, shape)
+        return _FLAT_MODELS[name](outputs, shape)
     if len(shape) != 3:
         raise ConfigError(
             f"model {name} needs images of shape (channels, height, width), not {shape}: "
             f"use {' or '.join(_FLAT_MODELS)} for feature vectors"
         )
-    return _IMAGE_MODELS[name](classes, shape)
+    return _IMAGE_MODELS[name](outputs, shape)

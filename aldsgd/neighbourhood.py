@@ -7,36 +7,36 @@ import torch
 from torch import Tensor
 
 from aldsgd.errors import ConfigError
-from aldsgd.graphs import Matching
+from aldsgd.links import Links
 
 
 class Neighbourhood:
-    """The closed neighbourhoods of some workers under the active matchings, flattened into E entries.
+    """The closed neighbourhoods of some workers under the active links, flattened into E entries.
 
     Entry e says that worker ``workers[row[e]]`` hears worker ``col[e]``. The entries of a row stand together: the
-    worker itself first, then its active neighbours in the order of the matchings, which is the order in which
+    worker itself first, then those it hears in the order of the rounds, which is the order in which
     ties between leaders are decided (released code). A matrix with this support is a float64 tensor of shape (E,).
 
     Attributes:
-        workers: (w,) global ids of the rows. row, col: (E,) int64. itself: (E,) bool, the worker's own entries.
-        degree: (E,) float64, number of active matchings that touch ``col[e]`` at this step.
-        loss: (E,) mini-batch training loss of ``col[e]``, or None when the method did not ask for it.
+        workers: (w,) ids of the rows. row, col: (E,) int64. itself: (E,) bool, the worker's own entries.
+        degree: (E,) float64, number of active links over which ``col[e]`` hears someone at this step.
+
+    Args:
+        n: number of all workers, centres among them. links: who hears whom. workers: whose rows these are.
+
+    Raises:
+        ConfigError: links of other workers than 0..n-1, or that do not fit their kind.
     """
 
-    def __init__(self, n: int, matchings: Sequence[Matching], workers: Sequence[int], device="cpu"):
-        for matching in matchings:
-            ends = np.asarray(matching, dtype=np.int64).reshape(-1)
-            if len(np.unique(ends)) < len(ends) or (len(ends) and not 0 <= ends.min() <= ends.max() < n):
-                raise ConfigError(
-                    f"{tuple(matching)} is not a matching of workers 0..{n - 1}; "
-                    "each worker may stand in at most one edge of a matching"
-                )
-        edges = np.array([edge for matching in matchings for edge in matching], dtype=np.int64).reshape(-1, 2)
-        order = np.repeat(np.arange(len(matchings)), [len(matching) for matching in matchings])
+    def __init__(self, n: int, links: Links, workers: Sequence[int], device="cpu"):
+        links.check(n)
+        rounds = links.rounds
+        arcs = np.array([arc for hop in rounds for arc in hop], dtype=np.int64).reshape(-1, 2)
+        order = np.repeat(np.arange(len(rounds)), [len(hop) for hop in rounds])
         ids = np.arange(n)
-        heard_by = np.concatenate([ids, edges[:, 0], edges[:, 1]])
-        heard = np.concatenate([ids, edges[:, 1], edges[:, 0]])
-        sequence = np.lexsort((np.concatenate([np.full(n, -1), order, order]), heard_by))
+        heard_by = np.concatenate([ids, arcs[:, 1]])
+        heard = np.concatenate([ids, arcs[:, 0]])
+        sequence = np.lexsort((np.concatenate([np.full(n, -1), order]), heard_by))
         heard_by, heard = heard_by[sequence], heard[sequence]
         degree = np.bincount(heard_by, minlength=n) - 1
         local = np.full(n, -1)
@@ -44,13 +44,12 @@ class Neighbourhood:
         mine = local[heard_by] >= 0
         row, col = local[heard_by[mine]], heard[mine]
 
-        self.n, self.matchings, self.workers = n, tuple(matchings), tuple(workers)
+        self.n, self.links, self.workers = n, links, tuple(workers)
         self.row = torch.as_tensor(row, device=device)
         self.col = torch.as_tensor(col, device=device)
         self.itself = torch.as_tensor(heard_by[mine] == col, device=device)
         self.degree = torch.as_tensor(degree[col], dtype=torch.float64, device=device)
         self.pointer = torch.as_tensor(np.searchsorted(row, np.arange(len(workers) + 1)), device=device)
-        self.loss: Tensor | None = None
 
     @property
     def own_degree(self) -> Tensor:
@@ -80,3 +79,24 @@ class Neighbourhood:
         position = torch.arange(len(score), device=device)
         position = position.masked_fill(score != least[self.row], len(score))
         return torch.full((w,), len(score), device=device).scatter_reduce_(0, self.row, position, "amin")
+
+    def entries_of(self, matrix: Sequence[Sequence[float]]) -> Tensor:
+        """Row coefficients (E,) of a matrix (n, n). Raises ConfigError where it has weight on workers that are not heard."""
+        dense = torch.as_tensor(matrix, dtype=torch.float64)
+        if dense.shape != (self.n, self.n):
+            raise ConfigError(f"a matrix of shape {tuple(dense.shape)} for {self.n} workers; give n rows of n numbers")
+        mine = dense[list(self.workers)]
+        entries = mine[self.row.cpu(), self.col.cpu()]
+        if not torch.isclose(entries.abs().sum(), mine.abs().sum(), rtol=1e-12, atol=0):
+            raise ConfigError("the matrix has weight between workers that no link of this step joins; add the edge, or 0")
+        return entries.to(self.row.device)
+
+    def check(self, rows: Tensor, stochastic: bool) -> None:
+        """Raise ConfigError unless ``rows`` are finite coefficients (E,), and sum to one where they are said to."""
+        shape = tuple(getattr(rows, "shape", ())) if rows is not None else None
+        if shape != tuple(self.row.shape):
+            raise ConfigError(f"a rule gave coefficients of shape {shape}, not one for each of {len(self.row)} entries")
+        sums = torch.zeros(len(self.workers), dtype=torch.float64, device=self.row.device)
+        sums.index_add_(0, self.row, rows.double())
+        if not bool(rows.isfinite().all()) or stochastic and bool(((sums - 1).abs() > 1e-6).any()):
+            raise ConfigError("the coefficients of a worker do not sum to one; give the rest of one to the worker itself")

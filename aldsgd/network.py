@@ -4,17 +4,18 @@
 processes.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aldsgd.algorithm import AVERAGE, Rows
-from aldsgd.graphs import Matching
+from aldsgd.links import Links
 from aldsgd.neighbourhood import Neighbourhood
+from aldsgd.step import Codec, Exchange
 
 # Elements that one block of columns may hold: a block and its product stay in a core's cache, so that mixing
 # moves each parameter through memory once, and needs no second copy of the models.
@@ -23,56 +24,82 @@ BLOCK = 2**19
 LARGE = 2**24
 
 
+def timed(method: Callable) -> Callable:
+    """A method of a network whose real time counts as mixing."""
+
+    @wraps(method)
+    def measured(self, *arguments):
+        started = time.perf_counter()
+        result = method(self, *arguments)
+        self.seconds += time.perf_counter() - started
+        return result
+
+    return measured
+
+
 class LocalNetwork:
-    """n virtual workers in this process; row i of the parameters is worker i.
+    """n virtual workers in this process; row i of the models is worker i, and rows of centres follow.
 
     Args:
-        n: number of workers. device: where the parameters lie.
+        n: number of workers with data. device: where the models lie. centres: number of workers without data.
 
     Attributes:
-        workers: ids of the hosted workers, all n here. rank, size: number of this process, and of all.
-        step: set by the training loop, named when an exchange fails. wire_bytes: sent to other processes so far.
+        workers: ids of the hosted workers with data, all n here. hosted: the same with hosted centres. rank, size: number of
+        this process, and of all. step: set by the training loop, named when an exchange fails. wire_bytes: sent to other
+        processes so far. seconds: real time spent on exchanges.
     """
 
     rank, size = 0, 1
     step = wire_bytes = 0
+    seconds = 0.0
 
-    def __init__(self, n: int, device="cpu"):
-        self.n, self.workers, self.device = n, range(n), torch.device(device)
-        self._cached = lru_cache(maxsize=64)(self._tables)
+    def __init__(self, n: int, device="cpu", centres: int = 0):
+        self.n, self.centres, self.device = n, centres, torch.device(device)
+        self.workers, self.hosted = range(n), range(n + centres)
+        self.neighbourhood = lru_cache(maxsize=64)(self._tables)
+        self._checked: set[Exchange] = set()
 
-    def _tables(self, matchings: tuple[Matching, ...]) -> Neighbourhood:
-        return Neighbourhood(self.n, matchings, self.workers, self.device)
+    def _tables(self, links: Links) -> Neighbourhood:
+        """Tables of an exchange; schedules repeat, so those of recent steps are kept."""
+        return Neighbourhood(self.n + self.centres, links, self.hosted, self.device)
 
-    def neighbourhood(self, matchings: Sequence[Matching]) -> Neighbourhood:
-        """Tables of a step; schedules repeat, so those of recent steps are kept."""
-        try:
-            return self._cached(matchings)
-        except TypeError:
-            return self._cached(tuple(tuple(tuple(edge) for edge in matching) for matching in matchings))
+    def check_once(self, exchange: Exchange, hood: Neighbourhood, rows: Tensor) -> None:
+        """Raise ConfigError where the first coefficients that a rule gives for an exchange make no sense."""
+        if exchange not in self._checked and len(self._checked) < 4096:  # else a schedule that never repeats
+            hood.check(rows, exchange.stochastic)
+            self._checked.add(exchange)
 
+    @timed
     def exchange_losses(self, losses: Tensor, hood: Neighbourhood) -> Tensor:
-        """Losses (w,) of the hosted workers to the candidates (E,) of each."""
-        return losses[hood.col]
+        """Losses (w,) of the hosted workers with data to the candidates (E,) of each; a centre's is NaN."""
+        return self._with_centres(losses)[hood.col]
+
+    def _with_centres(self, losses: Tensor) -> Tensor:
+        return torch.cat([losses, losses.new_full((self.centres,), torch.nan)]) if self.centres else losses
+
+    def all_losses(self, losses: Tensor) -> Tensor:
+        """Losses (w,) of the hosted workers as (n,) of all."""
+        return losses
 
     def post(self, models: Tensor, hood: Neighbourhood) -> None:
         """Start sending ``models``, which stay as they are until ``mix``, so that the way overlaps the gradient."""
 
-    def mix(self, models: Tensor, rows: Rows, hood: Neighbourhood) -> None:
-        """Multiply ``models`` (w, P) in place by the matrix that ``rows`` describes."""
-        if rows is None:
-            return
-        if isinstance(rows, str) and rows == AVERAGE:
-            average_rows(models)
-        else:
-            mix_rows(models, hood, rows)
+    @timed
+    def mix(self, models: Tensor, rows: Tensor, hood: Neighbourhood, codec: Codec | None = None) -> None:
+        """Multiply ``models`` (w, P) in place by the matrix that ``rows`` (E,) describes; here no row is ever packed."""
+        mix_rows(models, hood, rows)
+
+    @timed
+    def average(self, models: Tensor) -> None:
+        """Every worker with data gets the mean of all n; rows of centres stay."""
+        average_rows(models[: len(self.workers)])
 
     def mean_row(self, models: Tensor) -> Tensor:
         """Mean (P,) of all n models, in float64: exact where all are equal in float32."""
         return mean_row(models)
 
     def consensus_distance(self, models: Tensor, mean: Tensor) -> float:
-        """||X - J X||_F^2 / n of all n models about their ``mean`` (P,), summed in float64."""
+        """||X - J X||_F^2 / n of the models (w, P) of workers with data about their ``mean`` (P,), summed in float64."""
         return square_distance(models, mean).item() / self.n
 
     def mean_of(self, groups: Sequence[Sequence[Tensor]]) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """A model as a row of a flat tensor: which parameters travel, and modules whose parameters are views of a row."""
 
+import torch
 from torch import Tensor, cat, nn
 
 from aldsgd.errors import ConfigError
@@ -11,6 +12,29 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
     if len({p.dtype for p in parameters}) > 1:
         raise ConfigError("the model's trainable parameters have several dtypes; convert it to one")
     return parameters
+
+
+def untrained(module: nn.Module) -> list[Tensor]:
+    """What never travels, in definition order: frozen parameters and all buffers."""
+    return [p for p in module.parameters() if not p.requires_grad] + list(module.buffers())
+
+
+def checked_model(module) -> nn.Module:
+    """``module`` where it can be trained. Raises ConfigError where it is no module, or has no parameters that can move."""
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"build gives a {type(module).__name__}; return an nn.Module")
+    if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in (*module.parameters(), *module.buffers())):
+        raise ConfigError("the model is lazy, so that its size is not known; give its layers their input sizes")
+    own = trainable(module)
+    if not sum(p.numel() for p in own):
+        raise ConfigError("the model has no trainable parameters; there is nothing to exchange")
+    if not all(p.is_floating_point() for p in module.parameters()):
+        raise ConfigError("the model has complex parameters; train real ones, such as their real and imaginary parts")
+    if any(p.dtype in (torch.float16, torch.bfloat16) for p in own):
+        raise ConfigError("the model is in half precision; leave it in float32, and choose precision='bf16' instead")
+    if not all(p.isfinite().all() for p in own if not p.is_meta):
+        raise ConfigError("the initial model holds values that are not finite; mend its initialisation")
+    return module
 
 
 def flat(module: nn.Module) -> Tensor:

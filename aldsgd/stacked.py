@@ -44,11 +44,17 @@ def obstacle(model: nn.Module) -> str | None:
                 return f"a {name} of some dimensions only"
         elif kind not in (nn.Linear, *ELEMENTWISE, *POOLS):
             return f"a {name}"
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        if hooked(module):
             return f"a {name} with hooks"
     if not all(p.requires_grad for p in model.parameters()):
         return "a parameter that is not trained"
     return None
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether something else than its ``forward`` runs when the module is called, or its ``forward`` is not its class's."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 class Stack:

@@ -1,200 +1,202 @@
-"""One training step of the hosted workers with all that it reads and writes at fixed places.
+"""A step as a value: what the workers exchange before and after they move, with which coefficients.
 
-On a CUDA device with an engine that can be replayed, the step is recorded as CUDA graphs and replayed: batch gather,
-augmentation, forward, backward and weight decay in one; the update (leader choice, SGD, mixing) in one for each kind of
-step that the algorithm knows (``Algorithm.kind``) and each learning rate. The host waits for the device only where an
-epoch ends. Anything else runs the same functions plainly.
+Equal values are equal steps: a GPU records one graph for each, and one meter reads bytes, rounds and modelled time from
+them. torch is never imported.
 """
 
-from collections.abc import Callable
-from dataclasses import fields
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+from aldsgd.errors import ConfigError
+from aldsgd.links import AllReduce, Link, Links
 
-from aldsgd.algorithm import Algorithm, iterate, kind_of
-from aldsgd.data import Data, EpochPlan, augment, normalise
-from aldsgd.workers import Workers
+if TYPE_CHECKING:
+    from torch import Tensor
 
-#: Plain runs before a capture: libraries choose their kernels and allocate their workspaces in them.
-WARM_UP = 3
-#: Recorded updates that are kept; further kinds of step run plainly.
-MOST_UPDATES = 256
-COUNTS = ("rounds", "bytes", "modelled")
+    from aldsgd.neighbourhood import Neighbourhood
+
+LOSS_BYTES = 4
 
 
+class Rule(Protocol):
+    """Which coefficients the rows of an exchange get. A rule is a frozen dataclass, so that steps can be compared."""
+
+    def rows(self, hood: "Neighbourhood", losses: "Tensor | None", lr: "float | Tensor") -> "Tensor":
+        """Row coefficients (E,) over the entries of the neighbourhood.
+
+        losses: (E,) mini-batch losses of the entries' workers, None where the step does not send them. lr: the rate of the
+        hosted workers, a scalar or (w,).
+        """
+
+
+class Codec(Protocol):
+    """How a row travels: packed to a fixed size, and exactly restored where the method sends what the codec can hold."""
+
+    def size(self, length: int, itemsize: int) -> int:
+        """Bytes of a packed row of so many numbers of so many bytes."""
+
+    def pack(self, row: "Tensor") -> "Tensor":
+        """A row (P,) as bytes, uint8 (size,)."""
+
+    def unpack(self, packed: "Tensor", like: "Tensor") -> "Tensor":
+        """The row (P,) again, with the length, type and device of ``like``."""
+
+
+@dataclass(frozen=True)
+class Gossip:
+    """W of one weight: ``weight`` on each neighbour, the rest of one on the worker itself."""
+
+    weight: float
+
+    def rows(self, hood, losses, lr):
+        return hood.gossip(self.weight)
+
+
+@dataclass(frozen=True)
+class Metropolis:
+    """W_ij = 1 / (1 + max(d_i, d_j)) by the instantaneous degrees."""
+
+    def rows(self, hood, losses, lr):
+        return hood.gossip(1 / (1 + hood.degree.maximum(hood.own_degree)))
+
+
+@dataclass(frozen=True)
+class Given:
+    """W as the user gives it: one tuple per worker, non-zero only for the worker itself and its neighbours."""
+
+    matrix: tuple[tuple[float, ...], ...]
+
+    def rows(self, hood, losses, lr):
+        return hood.entries_of(self.matrix)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Rows that meet: over which links, with which coefficients, and of which of a method's tensors.
+
+    rule: None for an all-reduce, whose coefficients are those of the mean. payload: names of the tensors, each of which is
+    exchanged with the same coefficients; "x" are the models. codec: how a row travels, None: as it is. stochastic: whether
+    rows sum to one, which is checked when an exchange is first taken.
+    """
+
+    links: Links
+    rule: Rule | None = None
+    payload: tuple[str, ...] = ("x",)
+    codec: Codec | None = None
+    stochastic: bool = True
+
+    def __post_init__(self):
+        if (self.rule is None) != isinstance(self.links, AllReduce):
+            raise ConfigError("an exchange needs a rule for its coefficients; only an all-reduce has none")
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the links are known without the losses."""
+        return getattr(self.links, "roots", ()) is not None
+
+
+def several(exchanges: Exchange | tuple[Exchange, ...]) -> tuple[Exchange, ...]:
+    """One exchange, or several, as a tuple."""
+    return (exchanges,) if isinstance(exchanges, Exchange) else tuple(exchanges)
+
+
+@dataclass(frozen=True)
 class Step:
-    """The step of ``algorithm`` for ``workers`` on ``data``.
+    """What happens in one step besides the local move.
+
+    before, after: exchanges before and after the move, in order; one alone need not be a tuple. losses: the mini-batch
+    losses that are sent ahead: "links" over the links of the first exchange (4 bytes in each message), "all" to everyone, or
+    None. acting: the workers that compute a gradient and move, None for all.
+    """
+
+    before: tuple[Exchange, ...] = ()
+    after: tuple[Exchange, ...] = ()
+    losses: str | None = None
+    acting: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "before", several(self.before))
+        object.__setattr__(self, "after", several(self.after))
+        if self.losses not in (None, "links", "all"):
+            raise ConfigError(f"losses = {self.losses!r} of a step must be None, 'links' or 'all'")
+        if self.losses != "all" and not self.fixed:
+            raise ConfigError("a broadcast from whoever has the smallest loss needs the losses of all: losses='all'")
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """All exchanges, in order."""
+        return self.before + self.after
+
+    @property
+    def fixed(self) -> bool:
+        """Whether all links are known without the losses."""
+        return all(exchange.fixed for exchange in self.exchanges)
+
+    @property
+    def links(self) -> Links | None:
+        """Links of the first exchange, None where there is none."""
+        return self.exchanges[0].links if self.exchanges else None
+
+    @property
+    def ahead(self) -> Exchange | None:
+        """The exchange that can be under way while the gradient is computed: the first before it, if no loss goes ahead."""
+        return self.before[0] if self.before and self.losses is None else None
+
+
+#: Nothing is exchanged.
+ALONE = Step()
+
+
+def costs(step: Step, row: dict[str, tuple[int, int]], n: int, link: Link) -> list[tuple[int, int, float]]:
+    """(rounds, bytes sent by all workers, modelled seconds) of all that a step sends, in order; see ``aldsgd.links``.
+
+    row: for each tensor that may travel, (numbers in a row, bytes of each). n: number of workers with data.
+    """
+    found, ahead = [], LOSS_BYTES if step.losses == "links" else 0
+    if step.losses == "all":  # an all-gather around a ring, no round of models
+        found.append((0, n * (n - 1) * LOSS_BYTES, (n - 1) * link.seconds(LOSS_BYTES)))
+    for exchange in step.exchanges:
+        message = ahead  # losses travel once, also where models travel twice
+        for name in exchange.payload:
+            length, size = row[name]
+            message += exchange.codec.size(length, size) if exchange.codec else length * size
+        sent, seconds = exchange.links.cost(message, link)
+        found.append((int(sent > 0), sent, seconds))
+        ahead = 0
+    return found
+
+
+class Meter:
+    """Rounds, logical bytes and modelled seconds of the steps taken so far.
 
     Args:
-        network: meters, neighbourhoods and mixing (``aldsgd.training.MeteredNetwork``). weight_decay: on all.
-        capture: whether to record CUDA graphs; None: where the device and the engine allow it.
-        capture_update: the same for the update, which must not be recorded between processes.
-
-    Attributes:
-        losses: (w,) mini-batch losses of the step just taken. captured: whether steps are replayed.
+        row: for each tensor that may travel, (numbers in a row, bytes of each). n: workers with data. link: the model.
     """
 
-    def __init__(
-        self,
-        workers: Workers,
-        algorithm: Algorithm,
-        network,
-        data: Data,
-        weight_decay: float,
-        capture: bool | None = None,
-        capture_update: bool = True,
-    ):
-        self.workers, self.algorithm, self.network, self.data = workers, algorithm, network, data
-        self.weight_decay, device = weight_decay, workers.device
-        possible = device.type == "cuda" and workers.path.replayable
-        self.captured = possible if capture is None else capture and possible
-        self.capture_update = self.captured and capture_update
-        self.plan: EpochPlan | None = None
-        self.position = torch.zeros(1, dtype=torch.int64, device=device)
-        self.losses = torch.zeros(len(workers.hosted), dtype=workers.dtype, device=device)
-        self.total = torch.zeros(len(workers.hosted), dtype=torch.float64, device=device)
-        self.steps, self.lr, self.rate_key = 0, 0.0, None
-        self.pool = torch.cuda.graph_pool_handle() if self.captured else None
-        self.replayed_pass = Replay(self.gradient_pass, device, self.pool) if self.captured else None
-        self.updates: dict = {}
-        self.clock = EventClock() if device.type == "cuda" else None
+    def __init__(self, row: dict[str, tuple[int, int]], n: int, link: Link):
+        self.row, self.n, self.link = row, n, link
+        self.rounds = self.bytes = 0
+        self.modelled = 0.0
+        self._known: dict[Step, list[tuple[int, int, float]]] = {}
 
-    def begin(self, plan: EpochPlan, lr: float | Tensor) -> None:
-        """Start an epoch of ``plan`` at learning rate ``lr``, a scalar or (w,)."""
-        if self.plan is None:
-            device = self.workers.device
-            self.plan = EpochPlan(*(part if part is None else part.to(device) for part in parts(plan)))
-        else:
-            for place, part in zip(parts(self.plan), parts(plan), strict=True):
-                if place is not None:
-                    place.copy_(part)
-        self.lr, self.rate_key = lr, tuple(lr.tolist()) if isinstance(lr, Tensor) else lr
-        self.steps = 0
-        self.position.zero_()
-        self.total.zero_()
-        if self.clock is not None:
-            self.clock.start(self.network.seconds)
+    def count(self, step: Step) -> None:
+        """Count one more step of this value."""
+        if step not in self._known:
+            if len(self._known) > 4096:  # a schedule that never repeats
+                self._known.clear()
+            self._known[step] = costs(step, self.row, self.n, self.link)
+        for rounds, sent, seconds in self._known[step]:
+            self.rounds += rounds
+            self.bytes += sent
+            self.modelled += seconds
 
-    def run(self, t: int) -> None:
-        """Take the next step of the epoch, which is step ``t`` of the run."""
-        if self.replayed_pass is None:
-            self.gradient_pass(t)
-        else:
-            self.replayed_pass(t)
-        if self.clock is not None:
-            self.clock.mark()
-        kind = kind_of(self.algorithm, t) if self.capture_update else None
-        if kind is None or len(self.updates) >= MOST_UPDATES and (kind, self.rate_key) not in self.updates:
-            self.update(t, self.lr)
-        else:
-            self.replay_update(t, (kind, self.rate_key))
-        if self.clock is not None:
-            self.clock.mark()
-        self.steps += 1
+    def state(self) -> dict:
+        """What a checkpoint keeps."""
+        return {"rounds": self.rounds, "bytes": self.bytes, "modelled": self.modelled}
 
-    def finish(self) -> Tensor:
-        """End the epoch: each worker's mean training loss (w,), float64 on the CPU. Here the host waits."""
-        mean = (self.total / self.steps).cpu()
-        if self.clock is not None:
-            self.network.seconds = self.clock.stop()
-        return mean
-
-    def gradient_pass(self, t: int) -> None:
-        """Losses and gradients, with weight decay, of the batch at ``position``, which then moves on."""
-        workers = self.workers
-        images, labels = self.fetch()
-        losses = workers.compute_gradients(images, labels, t)
-        workers.gradients.add_(workers.parameters, alpha=self.weight_decay)
-        self.losses.copy_(losses)
-        self.total.add_(losses)
-        self.position.add_(1)
-
-    def fetch(self) -> tuple[Tensor, Tensor]:
-        """Inputs (w, b, ...) and targets (w, b, ...) at ``position`` of the epoch's plan."""
-        index, dy, dx, flip = (
-            part if part is None else part.index_select(1, self.position).squeeze(1) for part in parts(self.plan)
-        )
-        images = self.data.train_images[index.reshape(-1)]
-        if flip is not None:
-            images = augment(images, dy.reshape(-1), dx.reshape(-1), flip.reshape(-1))
-        images = normalise(images, self.data.mean, self.data.std, self.workers.dtype)
-        return images.view(*index.shape, *images.shape[1:]), self.data.train_labels[index]
-
-    def update(self, t: int, lr: float | Tensor) -> None:
-        """Choose leaders, step and mix."""
-        workers = self.workers
-        iterate(self.algorithm, t, self.network, workers.parameters, workers.gradients, lr, self.losses)
-
-    def replay_update(self, t: int, key) -> None:
-        """``update`` as the graph recorded under ``key``; what the host counts is counted as in its first run."""
-        before = [getattr(self.network, name) for name in COUNTS]
-        if key not in self.updates:
-            # Held here, since the graph reads these tensors where they are.
-            held = self.lr, self.network.neighbourhood(self.algorithm.matchings(t))
-            replay = Replay(lambda t, lr=self.lr: self.update(t, lr), self.workers.device, self.pool, warm_up=1)
-            replay(t)
-            counts = [getattr(self.network, name) - b for name, b in zip(COUNTS, before, strict=True)]
-            self.updates[key] = replay, counts, held
-            return
-        replay, counts, _ = self.updates[key]
-        replay(t)
-        for name, start, count in zip(COUNTS, before, counts, strict=True):
-            setattr(self.network, name, start + count)
-
-
-def parts(plan: EpochPlan) -> list[Tensor | None]:
-    """The tensors of a plan themselves; ``dataclasses.astuple`` would copy them."""
-    return [getattr(plan, field.name) for field in fields(plan)]
-
-
-class Replay:
-    """A function on tensors at fixed places: run plainly ``warm_up`` times, then recorded as a CUDA graph and replayed.
-
-    Recording executes nothing on the device, so every call is one execution. The argument reaches only plain runs
-    and the recording.
-    """
-
-    def __init__(self, function: Callable[[int], None], device, pool, warm_up: int = WARM_UP):
-        self.function, self.pool, self.left, self.graph = function, pool, warm_up, None
-        self.stream = torch.cuda.Stream(device)
-
-    def __call__(self, t: int) -> None:
-        if self.left:
-            self.left -= 1
-            current = torch.cuda.current_stream(self.stream.device)
-            self.stream.wait_stream(current)
-            with torch.cuda.stream(self.stream):
-                self.function(t)
-            current.wait_stream(self.stream)
-            return
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
-                self.function(t)
-        self.graph.replay()
-
-
-class EventClock:
-    """Seconds between pairs of marks on the device, read once an epoch, so that no step waits."""
-
-    def __init__(self):
-        self.events, self.used, self.before = [], 0, 0.0
-
-    def start(self, before: float) -> None:
-        """Begin an epoch at ``before`` seconds."""
-        self.used, self.before = 0, before
-
-    def mark(self) -> None:
-        if self.used == len(self.events):
-            self.events.append(torch.cuda.Event(enable_timing=True))
-        self.events[self.used].record()
-        self.used += 1
-
-    def stop(self) -> float:
-        """``before`` and the seconds between the first and second mark, the third and fourth, and so on."""
-        events = self.events[: self.used]
-        if events:
-            events[-1].synchronize()
-        pairs = zip(events[::2], events[1::2], strict=True)
-        return self.before + sum(start.elapsed_time(end) for start, end in pairs) / 1000
+    def restore(self, state: dict) -> None:
+        """Go on from what a checkpoint kept."""
+        self.rounds, self.bytes, self.modelled = int(state["rounds"]), int(state["bytes"]), float(state["modelled"])
+        if not (self.rounds >= 0 and self.bytes >= 0 and math.isfinite(self.modelled)):
+            raise ValueError("meters out of range")

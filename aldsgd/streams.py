@@ -8,18 +8,20 @@ the w-th graph of a set start from the same words.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
 from aldsgd.errors import ConfigError, brief
 
 #: Append only: the place in this list is part of the stream.
-PURPOSES = ("noisy workers", "wrong labels", "torch", "graph", "own model")
+PURPOSES = ("noisy workers", "wrong labels", "torch", "graph", "own model", "statistics")
 RECORDED: dict[str, Callable[..., list[int]]] = {
     "split": lambda seed: [seed],
     "order": lambda seed, worker, nth_pass: [seed, worker, nth_pass, 0],
     "augmentation": lambda seed, worker, epoch: [seed, worker, epoch, 1],
     "coins": lambda seed, t: [seed, t],
+    "fixed choice": lambda seed: [seed],
     "initial model": lambda seed, worker: [seed, worker],
     "graph of seed 0": lambda seed: [seed],
     "set of graphs": lambda number: [number],
@@ -59,5 +61,11 @@ def torch_seed(purpose: str, seed: int, *numbers: int) -> int:
     if purpose in PURPOSES and len(numbers) == 2:
         worker, step = numbers
         counter, numbers = worker % 2**10 + step % 2**22 * 2**10, (worker // 2**10, step // 2**22)
-    start = int(sequence(purpose, seed, *numbers).generate_state(1, np.uint64)[0] >> 1)
+    start = _torch_start(purpose, seed, *numbers)
     return start // _WORD * _WORD + (start + counter) % _WORD
+
+
+@lru_cache(maxsize=1024)
+def _torch_start(purpose: str, seed: int, *numbers: int) -> int:
+    # Kept, because the seed is asked for at every step of every worker.
+    return int(sequence(purpose, seed, *numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aldsgd import models
-from aldsgd.data import load
+from aldsgd.datasets import load
 from aldsgd.graphs import parse_set
 from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
 from aldsgd.network import LocalNetwork

@@ -1,72 +1,31 @@
 """The training loop: the workers of one run, from the first step to the last, with its records."""
 
-import math
+import hashlib
+import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from aldsgd.algorithm import AVERAGE, Algorithm, Rows
+from aldsgd.algorithm import Algorithm, checked
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
-from aldsgd.communication import Link, allreduce_cost, exchange_cost
-from aldsgd.data import Batches, Data, split, steps_per_epoch
+from aldsgd.data import Batches, checked_shards, normalise, split, steps_per_epoch
+from aldsgd.datasets import Data
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
-from aldsgd.neighbourhood import Neighbourhood
+from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
-from aldsgd.precision import PRECISIONS
-from aldsgd.step import Step
-from aldsgd.workers import Loss, Workers
-
-METERS = ("rounds", "bytes", "modelled", "seconds")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run trains. Defaults are the paper's, except for the number of epochs.
-
-    epochs; batch: images per worker and step; lr: one learning rate or one per worker; lr_drops: (epoch, factor)
-    pairs, applied from that epoch on; weight_decay: on every parameter; seed: of models, shards, batches;
-    start: initial models (``aldsgd.workers``); split, dirichlet_alpha, min_shard: shards (``aldsgd.data``);
-    augment: crop and flip; batchnorm, bn_images: policy (``aldsgd.evaluation``); eval_every: epochs between tests, the
-    last is always tested; precision: a name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with
-    compute_seconds per step stated by the user; device; engine (``aldsgd.workers``).
-    """
-
-    epochs: int = 10
-    batch: int = 16
-    lr: float | Sequence[float] = 0.4
-    lr_drops: Sequence[tuple[int, float]] = ()
-    weight_decay: float = 5e-4
-    seed: int = 0
-    start: str = "different"
-    split: str = "iid"
-    dirichlet_alpha: float | None = None
-    min_shard: int = 1
-    augment: bool = False
-    batchnorm: str = "reestimated"
-    bn_images: int = 2048
-    eval_every: int = 1
-    precision: str = "float32"
-    link: Link = field(default_factory=Link)
-    compute_seconds: float = 0.01
-    device: str = "cpu"
-    engine: str = "auto"
-
-    def __post_init__(self):
-        for name in ("epochs", "batch", "eval_every", "bn_images"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)} must be 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"seed = {self.seed} must not be negative")
-        rates = self.lr if isinstance(self.lr, Sequence) else (self.lr,)
-        if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
-            raise ConfigError(f"lr = {self.lr} must be finite and not negative")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"unknown precision '{self.precision}'; choose one of: {', '.join(PRECISIONS)}")
+from aldsgd.settings import Settings, several
+from aldsgd.step import Meter
+from aldsgd.stepper import Stepper
+from aldsgd.tasks import Loss, task_of
+from aldsgd.workers import Workers
 
 
 @dataclass
@@ -89,54 +48,17 @@ class TimeUp(Exception):
     """A run stopped at a checkpoint because of its time limit; it goes on from there."""
 
 
-class MeteredNetwork:
-    """A network with its meters: every product counts rounds, logical bytes and modelled time, and is timed."""
-
-    def __init__(self, network, row_bytes: int, link: Link):
-        self.network, self.row_bytes, self.link = network, row_bytes, link
-        self.rounds = self.bytes = 0
-        self.modelled = self.seconds = 0.0
-        self.losses_ahead = False
-
-    def neighbourhood(self, matchings) -> Neighbourhood:
-        return self.network.neighbourhood(matchings)
-
-    def exchange_losses(self, losses, hood):
-        started = time.perf_counter()
-        received = self.network.exchange_losses(losses, hood)
-        self.seconds += time.perf_counter() - started
-        self.losses_ahead = True
-        return received
-
-    def post(self, models: Tensor, hood: Neighbourhood) -> None:
-        started = time.perf_counter()
-        self.network.post(models, hood)
-        self.seconds += time.perf_counter() - started
-
-    def mix(self, models: Tensor, rows: Rows, hood: Neighbourhood) -> None:
-        started = time.perf_counter()
-        self.network.mix(models, rows, hood)
-        self.seconds += time.perf_counter() - started
-        if rows is None:
-            return
-        if isinstance(rows, str) and rows == AVERAGE:
-            sent, modelled = allreduce_cost(self.network.n, self.row_bytes, self.link)
-        else:
-            sent, modelled = exchange_cost(hood.matchings, self.row_bytes, self.link, self.losses_ahead)
-            self.losses_ahead = False  # they travel once, also where models travel twice
-        self.rounds += bool(sent)
-        self.bytes += sent
-        self.modelled += modelled
-
-
 class Trainer:
-    """One run: n workers of ``algorithm`` on ``data``.
+    """One run: the workers of ``algorithm`` on ``data``.
 
     Args:
         algorithm: the method; its ``n`` is the number of workers. build: makes one model. data: data set.
-        settings: see ``Settings``. loss: (outputs, targets) -> scalar.
+        settings: see ``Settings``. loss: (outputs, targets) -> scalar; None: that of the data's task (``aldsgd.tasks``).
         hosting: where the workers live; by default all in this process (``aldsgd.network``), else a
             ``ProcessNetwork``, on the device of ``settings``.
+
+    Attributes:
+        diverged: first step at which a hosted worker's loss was not finite, None where there was none.
 
     Raises:
         ConfigError: as its parts do, and where ``lr`` has not one value per worker.
@@ -148,114 +70,134 @@ class Trainer:
         build: Callable[[], nn.Module],
         data: Data,
         settings: Settings,
-        loss: Loss = nn.functional.cross_entropy,
+        loss: Loss | None = None,
         hosting: LocalNetwork | None = None,
     ):
-        self.algorithm, self.settings = algorithm, settings
+        self.algorithm, self.settings = checked(algorithm), settings
         n = algorithm.n
-        if settings.augment and data.train_images.ndim != 4:
+        if settings.augment and data.train_inputs.ndim != 4:
             raise ConfigError("augment needs images (N, C, H, W), and these are feature vectors; leave it out")
-        if isinstance(settings.lr, Sequence) and len(settings.lr) != n:
+        if several(settings.lr) and len(settings.lr) != n:
             raise ConfigError(f"{len(settings.lr)} learning rates for {n} workers; give one, or one per worker")
         self.data = data.to(settings.device)
-        shards = split(
-            data.train_labels, n, settings.split, settings.seed, settings.dirichlet_alpha, settings.min_shard
-        )
-        self.steps = steps_per_epoch(len(data.train_labels), n, settings.batch)
+        self.task = task_of(data, loss)
+        samples = len(data.train_inputs)
+        if isinstance(settings.split, str):
+            kind, alpha = settings.split, settings.dirichlet_alpha
+            shards = split(data.train_targets, n, kind, settings.seed, alpha, settings.min_shard)
+        else:
+            shards = checked_shards(settings.split, samples, n)
+        self.steps = steps_per_epoch(samples, n, settings.batch)
         self.batches = Batches(shards, settings.batch, self.steps, settings.seed, settings.augment)
-        self.hosting = hosting or LocalNetwork(n, settings.device)
+        self.hosting = hosting or LocalNetwork(n, settings.device, algorithm.centres)
         self.workers = Workers(
             build,
             self.hosting.workers,
             n,
             settings.seed,
             settings.start,
-            loss,
+            self.task.loss,
             settings.device,
             settings.precision,
             settings.engine,
+            centres=len(self.hosting.hosted) - len(self.hosting.workers),
         )
-        parameters = self.workers.parameters
-        self.network = MeteredNetwork(self.hosting, parameters.shape[1] * parameters.element_size(), settings.link)
-        self.step = Step(
+        self._probe()
+        rows = self.workers.rows
+        self.state = SimpleNamespace(x=rows)
+        for name, shape in algorithm.state.items():
+            setattr(self.state, name, torch.zeros_like(rows) if shape == "row" else rows.new_zeros(len(rows), 1))
+        algorithm.begin(self.state)
+        self.local = LocalRule(self.workers.parameters, self.workers.hosted, settings, self.steps)
+        self.stepper = Stepper(
             self.workers,
             algorithm,
-            self.network,
+            self.hosting,
             self.data,
-            settings.weight_decay,
+            self.state,
+            self.local,
             capture_update=self.hosting.size == 1,
         )
-        self.evaluator = Evaluator(self.data, settings.batchnorm, settings.bn_images)
+        size = rows.element_size()
+        lengths = {name: (tensor.shape[1], size) for name, tensor in vars(self.state).items()}
+        self.meter = Meter(lengths, n, settings.link)
+        self.evaluator = Evaluator(self.data, self.task, settings.batchnorm, settings.bn_images, settings.augment)
         self.seconds_compute = self.seconds_evaluation = 0.0
+        self.diverged: int | None = None
 
-    def learning_rate(self, epoch: int) -> float | Tensor:
-        """The rate of an epoch (counted from 0): a scalar, or (w,) where workers differ."""
-        factor = math.prod(f for start, f in self.settings.lr_drops if epoch >= start)
-        if isinstance(self.settings.lr, Sequence):
-            return self.workers.parameters.new_tensor([self.settings.lr[i] * factor for i in self.workers.hosted])
-        return self.settings.lr * factor
+    def _probe(self) -> None:
+        """Try model and loss on the first batch of the first hosted worker, so that what cannot train is said first."""
+        index = self.batches.epoch(0, self.workers.hosted[:1]).index[0, 0].to(self.workers.device)
+        inputs = normalise(self.data.train_inputs[index], self.data.mean, self.data.std, self.workers.dtype)
+        self.workers.probe(inputs, self.data.train_targets[index])
 
     def train_epoch(self, epoch: int, on_step: Callable[[int, Tensor], None] = lambda step, losses: None) -> Tensor:
         """Train one epoch (counted from 0). Returns each worker's mean training loss (w,), float64."""
-        started, mixing = time.perf_counter(), self.network.seconds
-        self.step.begin(self.batches.epoch(epoch, self.workers.hosted), self.learning_rate(epoch))
+        started, mixing = time.perf_counter(), self.hosting.seconds
+        self.stepper.begin(self.batches.epoch(epoch, self.workers.hosted))
         for k in range(self.steps):
             t = epoch * self.steps + k
             self.hosting.step = t
-            if self.algorithm.mixes_first:
-                self.network.post(self.workers.parameters, self.network.neighbourhood(self.algorithm.matchings(t)))
-            self.step.run(t)
-            on_step(t, self.step.losses.clone())
-        mean = self.step.finish()
-        self.seconds_compute += time.perf_counter() - started - (self.network.seconds - mixing)
+            step = self.algorithm.step(t)
+            self.stepper.run(step, t)
+            self.meter.count(step)
+            on_step(t, self.stepper.losses.clone())
+        mean = self.stepper.finish()
+        if self.diverged is None and (lived := int(self.stepper.lived.item())) < self.steps:
+            self.diverged = epoch * self.steps + lived
+            warnings.warn(
+                f"the run diverged: a loss was not finite at step {self.diverged} of {self.settings.epochs * self.steps} "
+                f"(lr = {self.local.lr}); try a smaller learning rate",
+                stacklevel=2,
+            )
+        self.seconds_compute += time.perf_counter() - started - (self.hosting.seconds - mixing)
         return mean
 
     def record(self, epoch: int, train_loss: Tensor) -> list[dict]:
-        """Rows of the epoch just finished (counted from 1): one per worker, then one for the network.
+        """Rows of the epoch just finished (counted from 1): one per worker, one per centre, one for the network.
 
         Every process takes part; rank 0 gets the rows, the others none. ``train_loss``: (w,), hosted workers.
         """
         started = time.perf_counter()
-        workers, hosting = self.workers, self.hosting
+        workers, hosting, n = self.workers, self.hosting, self.algorithm.n
         stats = mean_statistics(workers.modules, hosting)
         mean = hosting.mean_row(workers.parameters)
-        losses, accuracies = map(hosting.gather, self.evaluator.workers(workers, stats))
+        found = {name: hosting.gather(value) for name, value in self.evaluator.workers(workers, stats).items()}
         train_loss = hosting.gather(train_loss)
         distance = hosting.consensus_distance(workers.parameters, mean)
+        centres = [hosting.bring(n + c, [self._tensors(n + c)["x"]])[0] for c in range(self.algorithm.centres)]
         if hosting.rank > 0:
             return []
-        averaged_loss, averaged_accuracy = self.evaluator.averaged(workers, mean, stats)
+        averaged = self.evaluator.averaged(workers, mean, stats)
+        centred = [self.evaluator.averaged(workers, row.to(mean), stats) for row in centres]
         self.seconds_evaluation += time.perf_counter() - started
-        step, rows = epoch * self.steps, []
-        for worker in range(self.algorithm.n):
-            rows.append(
-                {
-                    "epoch": epoch,
-                    "step": step,
-                    "worker": worker,
-                    "train_loss": train_loss[worker].item(),
-                    "test_loss": losses[worker].item(),
-                    "test_accuracy": accuracies[worker].item(),
-                }
-            )
+        step = epoch * self.steps
+        place = {"epoch": epoch, "step": step}
+        rows = [
+            {**place, "worker": i, "train_loss": train_loss[i].item()}
+            | {f"test_{name}": values[i].item() for name, values in found.items()}
+            for i in range(n)
+        ]
+        rows += [
+            {**place, "worker": n + c} | {f"test_{name}": value for name, value in values.items()}
+            for c, values in enumerate(centred)
+        ]
+        network = {**place, "worker": None, "train_loss": train_loss.mean().item()}
+        for name, higher in self.task.metrics.items():
+            low, high = found[name].min().item(), found[name].max().item()
+            network[f"worst_{name}"], network[f"best_{name}"] = (low, high) if higher else (high, low)
+            network[f"mean_{name}"] = found[name].mean().item()
+        network |= {f"averaged_{name}": value for name, value in averaged.items()}
         rows.append(
-            {
-                "epoch": epoch,
-                "step": step,
-                "worker": None,
-                "train_loss": train_loss.mean().item(),
-                "worst_accuracy": accuracies.min().item(),
-                "mean_accuracy": accuracies.mean().item(),
-                "best_accuracy": accuracies.max().item(),
-                "averaged_accuracy": averaged_accuracy,
-                "averaged_loss": averaged_loss,
+            network
+            | {
                 "consensus_distance": distance,
-                "logical_bytes": self.network.bytes,
-                "rounds": self.network.rounds,
+                "logical_bytes": self.meter.bytes,
+                "rounds": self.meter.rounds,
                 "modelled_compute_s": step * self.settings.compute_seconds,
-                "modelled_communication_s": self.network.modelled,
+                "modelled_communication_s": self.meter.modelled,
                 "seconds_compute": self.seconds_compute,
-                "seconds_mixing": self.network.seconds,
+                "seconds_mixing": hosting.seconds,
                 "seconds_evaluation": self.seconds_evaluation,
             }
         )
@@ -265,20 +207,21 @@ class Trainer:
         self,
         on_record: Callable[[list[dict]], None] = lambda rows: None,
         progress: bool = False,
-        checkpoints: Checkpoints | None = None,
+        checkpoints: str | Path | None = None,
         checkpoint_every: int = 10,
         deadline: float | None = None,
     ) -> Result:
         """Train all epochs; ``on_record`` gets the rows of each tested epoch as soon as they exist (rank 0 only).
 
-        checkpoints: where to keep the run every ``checkpoint_every`` epochs, and to go on from what is there, with
+        checkpoints: folder in which to keep the run every ``checkpoint_every`` epochs, and to go on from what is there, with
         the rows of the epochs before; rank 0's decides, the other ranks pass any. None: never.
         deadline: a reading of ``time.perf_counter`` before which to stop at a checkpoint, if another epoch as long as
         the last would pass it; TimeUp is raised then. It needs ``checkpoints``.
         """
         settings, first, rows = self.settings, 0, []
-        if checkpoints is not None:
-            first, rows = self.resume(checkpoints)
+        kept = None if checkpoints is None else Checkpoints(Path(checkpoints), self.identity())
+        if kept is not None:
+            first, rows = self.resume(kept)
         if rows:
             on_record(rows)
         total = settings.epochs * self.steps
@@ -296,14 +239,18 @@ class Trainer:
                     rows += new
                     if new:
                         on_record(new)
-                        bar.set_postfix_str("loss {train_loss:.3f} worst {worst_accuracy:.3f} "
-                                            "mean {mean_accuracy:.3f}".format(**new[-1]))  # fmt: skip
+                        first_metric = next(iter(self.task.metrics))
+                        end = new[-1]
+                        bar.set_postfix_str(
+                            f"loss {end['train_loss']:.3f} worst {end[f'worst_{first_metric}']:.3f} "
+                            f"mean {end[f'mean_{first_metric}']:.3f}"
+                        )
                 if epoch + 1 == settings.epochs:
                     break
                 now = time.perf_counter()
                 stop = deadline is not None and self.hosting.agree(int(2 * now - began > deadline))
-                if stop or checkpoints is not None and (epoch + 1) % checkpoint_every == 0:
-                    self.save(checkpoints, epoch + 1, rows)
+                if stop or kept is not None and (epoch + 1) % checkpoint_every == 0:
+                    self.save(kept, epoch + 1, rows)
                 if stop:
                     raise TimeUp(f"the time limit came after epoch {epoch + 1} of {settings.epochs}")
         return Result(rows, self.workers)
@@ -314,68 +261,113 @@ class Trainer:
             "epoch": epoch,
             "step": epoch * self.steps,
             "rows": rows,
-            "meters": {name: getattr(self.network, name) for name in METERS},
-            "seconds_compute": self.seconds_compute,
-            "seconds_evaluation": self.seconds_evaluation,
+            "meters": self.meter.state(),
+            "seconds": [self.seconds_compute, self.hosting.seconds, self.seconds_evaluation],
             "wire_bytes": self.hosting.total_wire_bytes(),
+            "diverged": self.diverged,
         }
-        workers = ((i, self._brought(i)) for i in range(self.algorithm.n))
+        workers = ((i, self._brought(i)) for i in range(self.algorithm.n + self.algorithm.centres))
         if self.hosting.rank == 0:
             checkpoints.save(epoch, state, workers)
         else:
             for _ in workers:
                 pass
 
-    def resume(self, checkpoints: Checkpoints) -> tuple[int, list[dict]]:
-        """Go back to the newest whole checkpoint: (epochs done, rows so far); (0, []) where there is none."""
-        snapshot = checkpoints.newest(self._check) if self.hosting.rank == 0 else None
-        epoch = self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)
-        if epoch == 0:
-            return 0, []
-        for worker in range(self.algorithm.n):
-            own = self._tensors(worker)
-            kept = own if snapshot is None else snapshot.worker(worker)
-            kept = self.hosting.hand_out(worker, [kept[name] for name in own])
-            if worker in self.workers.hosted:
-                for tensor, value in zip(own.values(), kept, strict=True):
-                    tensor.copy_(value)
-        if snapshot is None:
-            return epoch, []
-        state = snapshot.state
-        for name, value in state["meters"].items():
-            setattr(self.network, name, value)
-        self.seconds_compute, self.seconds_evaluation = state["seconds_compute"], state["seconds_evaluation"]
-        self.hosting.wire_bytes = state["wire_bytes"]
-        return epoch, state["rows"]
-
-    def _check(self, snapshot: Snapshot) -> None:
-        """Raise ValueError, KeyError or TypeError unless it can be a state of this run."""
-        state, n, every = snapshot.state, self.algorithm.n, self.settings.eval_every
-        check_progress(
-            state,
-            self.settings.epochs,
-            lambda epoch: [(e, w) for e in range(every, epoch + 1, every) for w in (*range(n), None)],
-        )
-        numbers = [*(state["meters"][name] for name in METERS), state["seconds_compute"], state["seconds_evaluation"]]
-        if not all(type(number) in (int, float) for number in (*numbers, state["wire_bytes"])):
-            raise ValueError("its meters are not numbers")
-        if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(n)}:
-            raise ValueError("its tensors are not those of this run's workers")
+    def _tensors(self, worker: int) -> dict[str, Tensor]:
+        """All that is kept of a worker or a centre, by name; of one that lives elsewhere, tensors of the same shapes."""
+        hosted = self.hosting.hosted
+        i = worker - hosted.start if worker in hosted else 0
+        found = {"x": self.state.x[i]}
+        found |= {f"state.{name}": getattr(self.state, name)[i] for name in self.algorithm.state}
+        if worker < self.algorithm.n:
+            found |= {f"buffer.{k}": buffer for k, buffer in enumerate(self.workers.modules[i].buffers())}
+            found |= {f"optimizer.{name}": value for name, value in self.local.saved(i).items()}
+        return found
 
     def _brought(self, worker: int) -> dict[str, Tensor]:
         own = self._tensors(worker)
         return dict(zip(own, self.hosting.bring(worker, list(own.values())), strict=True))
 
-    def _tensors(self, worker: int) -> dict[str, Tensor]:
-        """Parameters and buffers of a hosted worker; for any other, tensors of the same shapes."""
-        i = self.workers.hosted.index(worker) if worker in self.workers.hosted else 0
-        buffers = {f"buffer.{name}": buffer for name, buffer in self.workers.modules[i].named_buffers()}
-        return {"parameters": self.workers.parameters[i], **buffers}
+    def resume(self, checkpoints: Checkpoints) -> tuple[int, list[dict]]:
+        """Go back to the newest whole checkpoint: (epochs done, rows so far); (0, []) where there is none.
+
+        Raises ConfigError where it is of another run.
+        """
+        snapshot = checkpoints.newest(self._check) if self.hosting.rank == 0 else None
+        epoch = self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)
+        if epoch == 0:
+            return 0, []
+        local = []
+        for worker in range(self.algorithm.n + self.algorithm.centres):
+            own = self._tensors(worker)
+            saved = snapshot.worker(worker) if snapshot else own
+            kept = dict(zip(own, self.hosting.hand_out(worker, [saved[name] for name in own]), strict=True))
+            if worker not in self.hosting.hosted:
+                continue
+            if worker < self.algorithm.n:
+                local.append({k.partition(".")[2]: v.clone() for k, v in kept.items() if k.startswith("optimizer.")})
+            for name in (name for name in own if not name.startswith("optimizer.")):
+                own[name].copy_(kept[name])
+        self.local.restore(local, epoch * self.steps)
+        if snapshot is None:
+            return epoch, []
+        state = snapshot.state
+        self.meter.restore(state["meters"])
+        self.seconds_compute, self.hosting.seconds, self.seconds_evaluation = state["seconds"]
+        self.hosting.wire_bytes, self.diverged = state["wire_bytes"], state["diverged"]
+        return epoch, state["rows"]
+
+    def _check(self, snapshot: Snapshot) -> None:
+        """Raise ValueError, KeyError or TypeError unless it can be a state of this run."""
+        state, every, rows = snapshot.state, self.settings.eval_every, self.algorithm.n + self.algorithm.centres
+        check_progress(
+            state,
+            self.settings.epochs,
+            lambda epoch: [(e, w) for e in range(every, epoch + 1, every) for w in (*range(rows), None)],
+        )
+        numbers = [*state["meters"].values(), *state["seconds"], state["wire_bytes"]]
+        if not all(type(number) in (int, float) for number in numbers) or len(state["seconds"]) != 3:
+            raise ValueError("its meters are not numbers")
+        if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(rows)}:
+            raise ValueError("its tensors are not those of this run's workers")
+
+    def identity(self) -> dict:
+        """What tells this run from others, for its checkpoints (JSON-able)."""
+        own = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in ("device", "engine")}
+        shards = hashlib.sha256(b"".join(shard.tobytes() for shard in self.batches.shards)).hexdigest()[:16]
+        described = json.dumps(self.algorithm.description(), sort_keys=True, default=str)
+        steps = json.dumps([repr(self.algorithm.step(t)) for t in range(min(8, self.steps))])
+        return {
+            "method": type(self.algorithm).__name__,
+            "workers": self.algorithm.n,
+            "parameters": self.state.x.shape[1],
+            "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
+            "shards": shards,
+            "link": asdict(self.settings.link),
+            **{name: _described(value) for name, value in own.items() if name not in ("link", "split")},
+        }
 
 
-def train(algorithm: Algorithm, build: Callable[[], nn.Module], data: Data, progress: bool = False, **settings):
+def _described(value):
+    """A setting as JSON holds it: functions by their name, tuples as lists."""
+    if several(value):
+        return [_described(entry) for entry in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else getattr(value, "__qualname__", repr(value))
+
+
+def train(
+    algorithm: Algorithm,
+    build: Callable[[], nn.Module],
+    data: Data,
+    progress: bool = False,
+    loss: Loss | None = None,
+    **settings,
+):
     """Train the workers of ``algorithm``, each with a model from ``build``, on ``data``; returns a ``Result``.
 
-    Keyword arguments are those of ``Settings``.
+    loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword arguments are those of ``Settings``.
+    Raises ConfigError for an argument that ``Settings`` does not have.
     """
-    return Trainer(algorithm, build, data, Settings(**settings)).run(progress=progress)
+    if unknown := set(settings) - {f.name for f in fields(Settings)}:
+        raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {', '.join(f.name for f in fields(Settings))}")
+    return Trainer(algorithm, build, data, Settings(**settings), loss).run(progress=progress)

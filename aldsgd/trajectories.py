@@ -110,8 +110,8 @@ class LeaderProbe:
     def __init__(self, trainer: Trainer, module: nn.Module, every: int):
         self.trainer, self.rows = trainer, []
         data, dtype = trainer.data, trainer.workers.dtype
-        self.train = Objective(module, normalise(data.train_images, data.mean, data.std, dtype), data.train_labels)
-        self.test = normalise(data.test_images, data.mean, data.std, dtype)
+        self.train = Objective(module, normalise(data.train_inputs, data.mean, data.std, dtype), data.train_targets)
+        self.test = normalise(data.test_inputs, data.mean, data.std, dtype)
         compute = trainer.workers.compute_gradients
 
         def probed(inputs, targets, step):
@@ -128,7 +128,7 @@ class LeaderProbe:
     def truth(self) -> tuple[np.ndarray, np.ndarray]:
         """(loss on all training samples (n,), test accuracy with its own statistics (n,)) of every worker's model."""
         losses, accuracies = [], []
-        workers, train, test = self.trainer.workers, self.train, self.trainer.data.test_labels
+        workers, train, test = self.trainer.workers, self.train, self.trainer.data.test_targets
         for module, row in zip(workers.modules, workers.parameters, strict=True):
             scores = torch.cat([train.outputs(row, part) for part in train.inputs.split(500)])
             losses.append(nn.functional.cross_entropy(scores, train.targets).item())

@@ -7,19 +7,15 @@ initial model and random stream depend on its number and the seed alone, never o
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aldsgd.engines import BY_NAME, ENGINES, Loss, choose
+from aldsgd.engines import BY_NAME, Loss, choose
 from aldsgd.errors import ConfigError
 from aldsgd.precision import Arithmetic
-from aldsgd.rows import attach, flat, running_statistics, trainable
-
-__all__ = [
-    "ENGINES", "STARTS", "Loss", "Workers", "attach", "flat", "initial_model", "running_statistics", "trainable",
-]  # fmt: skip
+from aldsgd.rows import attach, checked_model, flat, trainable, untrained
+from aldsgd.streams import torch_seed
 
 STARTS = ("different", "same", "mean")
 
@@ -27,20 +23,25 @@ STARTS = ("different", "same", "mean")
 class Workers:
     """The models of some of n workers, side by side in this process.
 
+    What is not trained (frozen parameters, and buffers as they are at first) is one for all: that of worker 0's initial
+    model. BatchNorm's running statistics then become each worker's own.
+
     Args:
         build: makes one ``nn.Module``; called with torch's random stream fixed by (seed, worker).
         hosted: numbers of the workers hosted here. n: number of workers in all.
         start: "different" random models (released code), "same" (that of worker 0 for all), or "mean" of the n random
             models (MATCHA's code). seed: of the initial models and of dropout.
         loss: (outputs, targets) -> scalar mean loss. device: of parameters and inputs. precision: a name of
-            ``aldsgd.precision``. engine: a name of ``aldsgd.engines``, or "auto".
+            ``aldsgd.precision``. engine: a name of ``aldsgd.engines``, or "auto". centres: rows without data to host, which
+            start as worker 0's initial model.
 
     Attributes:
-        parameters, gradients: (w, P). modules: one per hosted worker. dtype: of parameters and inputs.
-        engine, engine_reason: path taken, and why. path: the engine itself.
+        rows: (w + centres, P). parameters: (w, P), those with data. gradients: (w, P). modules: one per hosted worker.
+        dtype: of parameters and inputs. engine, engine_reason: path taken, and why. path: the engine itself.
 
     Raises:
-        ConfigError: no trainable parameters, several dtypes, an unknown option, or a model that the engine cannot run.
+        ConfigError: what ``build`` gives is no model that can be trained, or not one of its own for each worker; an unknown
+            option; a model that the engine cannot run.
     """
 
     def __init__(
@@ -54,21 +55,27 @@ class Workers:
         device="cpu",
         precision: str = "float32",
         engine: str = "auto",
+        centres: int = 0,
     ):
         if start not in STARTS:
             raise ConfigError(f"unknown start '{start}'; choose one of: {', '.join(STARTS)}")
         self.hosted, self.n, self.seed, self.loss = tuple(hosted), n, seed, loss
         self.device, self.arithmetic = torch.device(device), Arithmetic(precision, device)
         self.dtype = self.arithmetic.dtype
-        self.modules = []
-        for worker in self.hosted:
-            module = initial_model(build, seed, 0 if start == "same" else worker)
-            self.modules.append(module.to(device=self.device, dtype=self.dtype))
+        self.modules = [initial_model(build, seed, 0 if start == "same" else worker) for worker in self.hosted]
+        self._check(build)
+        first = self.modules[0] if self.hosted[0] == 0 or start == "same" else initial_model(build, seed, 0)
+        for module in self.modules:
+            for own, shared in zip(untrained(module), untrained(first), strict=True):
+                own.data.copy_(shared)
+        start_of_centres = flat(first) if centres else None
+        self.modules = [module.to(device=self.device, dtype=self.dtype) for module in self.modules]
         size = sum(p.numel() for p in trainable(self.modules[0]))
-        if size == 0:
-            raise ConfigError("the model has no trainable parameters; there is nothing to exchange")
         self.engine, self.engine_reason = choose(engine, self.modules[0], self.device)
-        self.parameters = torch.empty(len(self.hosted), size, dtype=self.dtype, device=self.device)
+        self.rows = torch.empty(len(self.hosted) + centres, size, dtype=self.dtype, device=self.device)
+        if centres:
+            self.rows[len(self.hosted) :] = start_of_centres.to(self.rows)
+        self.parameters = self.rows[: len(self.hosted)]
         self.gradients = torch.zeros_like(self.parameters)
         for module, row, gradient in zip(self.modules, self.parameters, self.gradients, strict=True):
             attach(module, row, gradient)
@@ -79,15 +86,59 @@ class Workers:
             self.parameters.copy_((mean / n).to(self.parameters)[None].expand_as(self.parameters))
         self.path = BY_NAME[self.engine](self)
 
-    def compute_gradients(self, inputs: Tensor, targets: Tensor, step: int) -> Tensor:
+    def _check(self, build) -> None:
+        shapes, seen = [p.shape for p in trainable(self.modules[0])], set()
+        for worker, module in zip(self.hosted, self.modules, strict=True):
+            if [p.shape for p in trainable(module)] != shapes:
+                raise ConfigError(f"the model of worker {worker} has other parameters than the first; build equal models")
+            places = {p.data_ptr() for p in trainable(module) if p.numel()}
+            if seen & places:
+                raise ConfigError("build gives workers the same parameters; make a new model at each call, as a class does")
+            seen |= places
+
+    def compute_gradients(
+        self, inputs: Tensor, targets: Tensor, step: int, which: Sequence[int] | None = None
+    ) -> Tensor:
         """Mini-batch losses (w,), and their gradients into ``gradients``.
 
         Args:
             inputs: (w, b, ...), targets: (w, b, ...); row i belongs to ``hosted[i]``.
             step: global step; with the seed and the worker it fixes what dropout draws.
+            which: positions of some hosted workers; then inputs, targets and losses are theirs, and nothing of any other
+                worker changes.
         """
         with self.arithmetic.flags():
-            return self.path.gradients(inputs, targets, step)
+            if which is None:
+                return self.path.gradients(inputs, targets, step)
+            return self.path.some(inputs, targets, step, which)
+
+    def probe(self, inputs: Tensor, targets: Tensor) -> None:
+        """Try the first model and the loss on the batch (b, ...) of one worker, on a copy, and leave no trace.
+
+        Raises ConfigError where the model cannot take it, or the loss is no scalar that the parameters move.
+        """
+        from aldsgd.evaluation import detached_copy
+
+        model = detached_copy(self.modules[0], self.parameters[0]).train()
+        with torch.random.fork_rng(devices=[]), self.arithmetic.flags():
+            try:
+                with self.arithmetic.forward():
+                    outputs = model(inputs)
+                if not isinstance(outputs, Tensor):
+                    raise ConfigError(f"the model returns a {type(outputs).__name__}; return one tensor, the outputs")
+                loss = self.loss(outputs.to(self.dtype), targets)
+            except ConfigError:
+                raise
+            except Exception as error:
+                raise ConfigError(
+                    f"the model or the loss fails on a batch of inputs {tuple(inputs.shape)} and targets "
+                    f"{tuple(targets.shape)} ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+                ) from error
+            if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.is_floating_point()):
+                raise ConfigError("the loss is no scalar tensor of real numbers; return the mean over the batch")
+            moved = torch.autograd.grad(loss, trainable(model), allow_unused=True) if loss.requires_grad else (None,)
+            if all(gradient is None for gradient in moved):
+                raise ConfigError("the loss does not depend on the model's parameters; do not detach it")
 
     def train(self, mode: bool = True) -> None:
         """Switch every hosted module to training or evaluation mode."""
@@ -102,7 +153,12 @@ class Workers:
 
 
 def initial_model(build: Callable[[], nn.Module], seed: int, worker: int) -> nn.Module:
-    """The random model of one worker, a function of (seed, worker); torch's own stream is left as it was."""
+    """The random model of one worker, a function of (seed, worker); torch's own stream is left as it was.
+
+    Raises ConfigError where ``build`` is no builder, or gives no model that can be trained.
+    """
+    if isinstance(build, nn.Module) or not callable(build):
+        raise ConfigError(f"build is a {type(build).__name__}, not a function that makes a model; pass lambda: Net()")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(np.random.SeedSequence([seed, worker]).generate_state(1, np.uint64)[0] >> 1))
-        return build()
+        torch.manual_seed(torch_seed("initial model", seed, worker))
+        return checked_model(build())

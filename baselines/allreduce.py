@@ -3,17 +3,27 @@
 For plain SGD from a common start, averaging models and averaging gradients are the same.
 """
 
-from aldsgd.algorithm import AVERAGE, Algorithm
+from aldsgd.algorithm import Algorithm
+from aldsgd.links import AllReduce as Mean
+from aldsgd.methods import Look, Method
+from aldsgd.step import Exchange, Step
 
 
 class AllReduce(Algorithm):
     """Centralized SGD on n workers, as a ring all-reduce or a parameter server would compute it."""
 
     def __init__(self, n: int):
-        self.n = n
+        self.n, self.every = n, Step(after=Exchange(Mean(n)))
 
-    def kind(self, t):
-        return 0
+    def step(self, t):
+        return self.every
 
-    def after(self, t, hood):
-        return AVERAGE
+
+METHOD = Method(
+    "allreduce",
+    "all-reduce",
+    lambda options, setting: AllReduce(setting.workers),
+    look=Look("#000000", "P", "--", 5),
+    graph=False,
+    place=50,
+)

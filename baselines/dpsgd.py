@@ -6,11 +6,15 @@ time, with the alpha of the whole graph.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aldsgd.algorithm import Algorithm, as_graphs
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Rotation, Topology
-from aldsgd.mixing import equal_weight_alpha
+from aldsgd.links import Pairs
+from aldsgd.methods import Look, Method, Options, option
+from aldsgd.mixing import check_gossip_matrix, equal_weight_alpha
+from aldsgd.step import Exchange, Given, Gossip, Metropolis, Step
 
 FORMS = ("adapt_then_combine", "combine_while_adapt")
 WEIGHTS = ("equal", "metropolis")
@@ -25,12 +29,13 @@ class DPSGD(Algorithm):
         form: "adapt_then_combine" (step, then mix: released code) or "combine_while_adapt" (the original: the
             gradient is taken at the model before mixing).
         weights: "equal", W = I - alpha L with alpha = 2 / (lambda_2 + lambda_max), or "metropolis",
-            W_ij = 1 / (1 + max(d_i, d_j)).
+            W_ij = 1 / (1 + max(d_i, d_j)). matrix: a W of one's own, (n, n), on one graph, instead of ``weights``; symmetric,
+            rows sum to one, zero between workers without an edge.
         alpha_rule: "nonzero" or "released", for disconnected graphs (``aldsgd.mixing``).
         allow_disconnected: accept a graph (or a union of graphs) on which the workers cannot agree.
 
     Raises:
-        ConfigError: unknown option, graphs that do not fit each other, or a disconnected graph.
+        ConfigError: unknown option, graphs that do not fit each other, a disconnected graph, or a matrix that is no W.
     """
 
     def __init__(
@@ -41,36 +46,33 @@ class DPSGD(Algorithm):
         weights="equal",
         alpha_rule="nonzero",
         allow_disconnected=False,
+        matrix=None,
     ):
         self.graphs = as_graphs(graphs, allow_disconnected)
         self.n, self.rotation = self.graphs[0].n, rotation or Rotation(len(self.graphs))
         for name, value, known in (("form", form, FORMS), ("weights", weights, WEIGHTS)):
             if value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
-        self.mixes_first, self.weights = form == "combine_while_adapt", weights
-        if weights == "equal":
+        self.alphas = []
+        if matrix is not None:
+            check_gossip_matrix(matrix)
+            if len(self.graphs) > 1:
+                raise ConfigError(f"one matrix for {len(self.graphs)} graphs; give a single graph")
+            rules = [Given(tuple(tuple(map(float, row)) for row in matrix))]
+        elif weights == "metropolis":
+            rules = [Metropolis()] * len(self.graphs)
+        else:
             self.alphas = [equal_weight_alpha(graph.laplacian, alpha_rule) for graph in self.graphs]
+            rules = [Gossip(alpha) for alpha in self.alphas]
+        exchanges = [Exchange(Pairs(g.matchings), rule) for g, rule in zip(self.graphs, rules, strict=True)]
+        first = form == "combine_while_adapt"
+        self.steps = [Step(before=e) if first else Step(after=e) for e in exchanges]
 
-    def matchings(self, t):
-        return self.graphs[self.rotation.at(t)].matchings
-
-    def kind(self, t):
-        return self.rotation.at(t)
-
-    def gossip_rows(self, t, hood):
-        """Rows of W_t."""
-        if self.weights == "metropolis":
-            return hood.gossip(1 / (1 + hood.degree.maximum(hood.own_degree)))
-        return hood.gossip(self.alphas[self.rotation.at(t)])
-
-    def before(self, t, hood, lr):
-        return self.gossip_rows(t, hood) if self.mixes_first else None
-
-    def after(self, t, hood):
-        return None if self.mixes_first else self.gossip_rows(t, hood)
+    def step(self, t):
+        return self.steps[self.rotation.at(t)]
 
     def description(self):
-        return {} if self.weights == "metropolis" else {"alpha": self.alphas}
+        return {"alpha": self.alphas} if self.alphas else {}
 
 
 class ReleasedDPSGD(Algorithm):
@@ -91,16 +93,45 @@ class ReleasedDPSGD(Algorithm):
             raise ConfigError("the released two-matching schedule needs a graph with at least two matchings")
         self.alphas = [equal_weight_alpha(graph.laplacian, alpha_rule) for graph in self.graphs]
 
-    def matchings(self, t):
+        self.steps = [
+            [Step(after=Exchange(Pairs((matching,)), Gossip(alpha))) for matching in graph.matchings[:2]]
+            for graph, alpha in zip(self.graphs, self.alphas, strict=True)
+        ]
+
+    def step(self, t):
         first = 0 if len(self.graphs) == 1 else 1
-        graph = self.graphs[self.rotation.at(t)]
-        return (graph.matchings[(self.rotation.uses_before(t) + first) % 2],)
-
-    def kind(self, t):
-        return self.rotation.at(t), self.matchings(t)
-
-    def after(self, t, hood):
-        return hood.gossip(self.alphas[self.rotation.at(t)])
+        return self.steps[self.rotation.at(t)][(self.rotation.uses_before(t) + first) % 2]
 
     def description(self):
         return {"alpha": self.alphas}
+
+
+@dataclass(frozen=True)
+class Weights(Options):
+    """Options of D-PSGD."""
+
+    weights: str = option("equal", "gossip weights of D-PSGD", WEIGHTS)
+
+
+def _build(form: str):
+    return lambda o, s: DPSGD(s.topologies, s.rotation, form, o.weights, allow_disconnected=s.disconnected)
+
+
+METHOD = Method(
+    "dpsgd",
+    "D-PSGD",
+    _build("adapt_then_combine"),
+    Weights,
+    Look("#0072B2", "o", "--"),
+    core=True,
+    place=30,
+)
+CWA = Method("dpsgd_cwa", "D-PSGD, combine while adapting", _build("combine_while_adapt"), Weights, place=35)
+RELEASED = Method(
+    "dpsgd_released",
+    "D-PSGD (released schedule)",
+    lambda options, setting: ReleasedDPSGD(setting.topologies, setting.rotation),
+    look=Look("#56B4E9", "v", "--"),
+    core=True,
+    place=20,
+)

@@ -5,12 +5,15 @@ p maximises lambda_2(sum_j p_j L_j) under the budget, alpha minimises rho (``ald
 """
 
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import dataclass
 
 from aldsgd.algorithm import Algorithm, as_graphs
 from aldsgd.graphs import Rotation, Topology
+from aldsgd.links import Pairs
+from aldsgd.methods import Look, Method, Options, option
 from aldsgd.mixing import matcha_weights
+from aldsgd.step import Exchange, Gossip, Step
+from aldsgd.streams import rng
 
 
 class MATCHA(Algorithm):
@@ -39,22 +42,13 @@ class MATCHA(Algorithm):
         self.n, self.rotation, self.seed = self.graphs[0].n, rotation or Rotation(len(self.graphs)), seed
         self.solutions = [matcha_weights(graph, budget, weight_rule) for graph in self.graphs]
 
-    def matchings(self, t):
+    def step(self, t):
         index = self.rotation.at(t)
-        coins = np.random.default_rng([self.seed, t]).random(len(self.graphs[index].matchings))
-        return tuple(
-            matching
-            for matching, coin, p in zip(
-                self.graphs[index].matchings, coins, self.solutions[index].probabilities, strict=True
-            )
-            if coin < p
-        )
-
-    def kind(self, t):
-        return self.rotation.at(t), self.matchings(t)
-
-    def after(self, t, hood):
-        return hood.gossip(self.solutions[self.rotation.at(t)].alpha)
+        solution, matchings = self.solutions[index], self.graphs[index].matchings
+        coins = rng("coins", self.seed, t).random(len(matchings))
+        drawn = zip(matchings, coins, solution.probabilities, strict=True)
+        active = tuple(matching for matching, coin, p in drawn if coin < p)
+        return Step(after=Exchange(Pairs(active), Gossip(solution.alpha)))
 
     def description(self):
         return {
@@ -62,3 +56,21 @@ class MATCHA(Algorithm):
             "probabilities": [list(solution.probabilities) for solution in self.solutions],
             "rho": [solution.rho for solution in self.solutions],
         }
+
+
+@dataclass(frozen=True)
+class Budget(Options):
+    """Options of MATCHA."""
+
+    budget: float = option(0.5, "MATCHA's communication budget c_b in (0, 1]")
+
+
+METHOD = Method(
+    "matcha",
+    "MATCHA",
+    lambda o, s: MATCHA(s.topologies, o.budget, s.seed, s.rotation, allow_disconnected=s.disconnected),
+    Budget,
+    Look("#009E73", "s", "--"),
+    core=True,
+    place=40,
+)

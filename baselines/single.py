@@ -1,13 +1,21 @@
 """No exchange: every worker trains alone on its own shard. The floor of every comparison."""
 
 from aldsgd.algorithm import Algorithm
+from aldsgd.methods import Look, Method
 
 
 class Single(Algorithm):
-    """B_t = C_t = I for n workers."""
+    """n workers that never meet."""
 
     def __init__(self, n: int):
         self.n = n
 
-    def kind(self, t):
-        return 0
+
+METHOD = Method(
+    "single",
+    "no exchange",
+    lambda options, setting: Single(setting.workers),
+    look=Look("#888888", "X", ":", 5),
+    graph=False,
+    place=10,
+)

@@ -11,10 +11,7 @@ Hardware: one CPU core; 60 runs of about 3 s each, 3 minutes.
 Expect:   open. In the released order weights and force have the same form, C = a W + b1 S_N + b2 S_tau.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import SMALL, method, script
+from experiments.scales import SMALL, Entry, method, script
 
 #: label -> what differs from AL-DSGD on D-PSGD with one graph
 PARTS = {
@@ -33,14 +30,14 @@ PARTS = {
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """D-PSGD with and without rotation, then AL-DSGD part by part."""
-    base = replace(SMALL[preset], seed=seed)
+    base = SMALL[preset].but(seed=seed)
     plain, leaders = method(base, "D-PSGD"), method(base, "AL-DSGD on D-PSGD")
     return [
         ("D-PSGD", plain),
-        ("dynamic graphs only", replace(plain, graphs=3)),
-        *((label, replace(leaders, **changes)) for label, changes in PARTS.items()),
+        ("dynamic graphs only", plain.but(graphs=3)),
+        *((label, leaders.but(**changes)) for label, changes in PARTS.items()),
     ]
 
 
 if __name__ == "__main__":
-    script("ablation", __doc__, configurations)
+    script(__file__, __doc__, configurations)

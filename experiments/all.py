@@ -11,67 +11,49 @@ Expect:   tables and figures afterwards: python paper_tables.py, python -m figur
 """
 
 import argparse
-import contextlib
-import importlib
-import multiprocessing
-import signal
-import sys
-import time
 from collections.abc import Iterable
-from multiprocessing.connection import wait
-from typing import NamedTuple
+from importlib import import_module
 
 import numpy as np
-import torch
 
-from aldsgd.cache import cache_dir
-from aldsgd.data import load
 from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore, write_experiment
-from experiments import tuning
-from experiments.common import command, linked, parser, prepare, train_into
+from experiments.command import Session, command
 from experiments.configuration import RunConfig
-from experiments.scales import SEEDS
+from experiments.options import execution, parser
+from experiments.scales import SEEDS, entries_of
 
 #: In the order in which they are run: those that answer most, and share most, come first.
 EXPERIMENTS = (
     "tuning", "convergence", "baseline_audit", "sparsity", "communication", "degree_effect", "final_accuracy",
     "ablation", "heterogeneous", "non_iid", "sixteen_workers", "sensitivity", "starts",
 )  # fmt: skip
-OWN_SEEDS = {"tuning": tuning.SEEDS}
 #: Training images per second on one quiet core, for the estimate before any run of the kind is in the store.
 RATES = {"resnet_small": 2000, "cnn": 4000, "mlp": 40000, "logistic": 40000, "resnet50_narrow": 120, "wrn28_10": 5}
 
 
-class Task(NamedTuple):
-    """One run to train, under the name by which it is reported."""
-
-    name: str
-    config: RunConfig
+#: (label, seed, configuration) of a run.
+Runs = list[tuple[str, int, RunConfig]]
 
 
-def plan(names: Iterable[str], options: argparse.Namespace) -> dict[str, list[tuple[str, int, RunConfig]]]:
-    """(label, seed, configuration) of every run of each experiment, seeds outermost."""
-    entries = {}
+def plan(names: Iterable[str], options: argparse.Namespace) -> dict[str, Runs]:
+    """Every run of each experiment, seeds outermost."""
+    found = {}
     for name in names:
-        module = importlib.import_module(f"experiments.{name}")
-        seeds = options.seeds or OWN_SEEDS.get(name, SEEDS)[options.preset]
-        entries[name] = [
-            (label, seed, linked(config, options))
-            for seed in seeds
-            for label, config in module.configurations(options.preset, seed)
-        ]
-    return entries
+        module = import_module(f"experiments.{name}")
+        seeds = options.seeds or getattr(module, "SEEDS", SEEDS)[options.preset]
+        found[name] = entries_of(module.configurations, options.preset, seeds, options.link)
+    return found
 
 
-def missing(entries: dict[str, list[tuple[str, int, RunConfig]]], store: RunStore) -> list[Task]:
+def missing(entries: dict[str, Runs], store: RunStore) -> Runs:
     """Every run that the store lacks, once, under the first experiment that wants it."""
     tasks = {}
     for name, runs in entries.items():
         for label, seed, config in runs:
-            stem = store.stem(config.record())
-            if stem not in tasks and store.load(config.record()) is None:
-                tasks[stem] = Task(f"{name}: {label}, seed {seed}", config)
+            record = config.record()
+            if (stem := store.stem(record)) not in tasks and store.load(record) is None:
+                tasks[stem] = f"{name}: {label}", seed, config
     return list(tasks.values())
 
 
@@ -109,79 +91,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
-def work(connection, options: argparse.Namespace) -> None:
-    """What a worker process does: train one configuration after another, until told to stop or left alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    torch.set_num_threads(options.threads or 1)
-    store = RunStore(options.results)
-    while True:
-        try:
-            config = connection.recv()
-        except EOFError:
-            return
-        if config is None:
-            return
-        started, error = time.perf_counter(), None
-        try:
-            train_into(store, config, options)
-        except Exception as caught:
-            error = f"{type(caught).__name__}: {str(caught).splitlines()[0] if str(caught) else ''}".strip()
-        connection.send((time.perf_counter() - started, error))
-
-
-class Pool:
-    """``jobs`` worker processes, each with its own connection, so that it is known which run a lost one had."""
-
-    def __init__(self, jobs: int, options: argparse.Namespace):
-        self.context, self.options = multiprocessing.get_context("spawn"), options
-        self.workers = [self._start() for _ in range(jobs)]
-
-    def _start(self):
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=work, args=(theirs, self.options), daemon=True)
-        process.start()
-        theirs.close()
-        return ours, process
-
-    def run(self, tasks: list[Task]):
-        """Train ``tasks``, in order; yields (task, seconds, error or None) as each ends."""
-        waiting, busy = list(reversed(tasks)), {}
-        idle = list(range(len(self.workers)))
-        while waiting or busy:
-            while waiting and idle:
-                place = idle.pop(0)
-                busy[place] = waiting.pop()
-                try:
-                    self.workers[place][0].send(busy[place].config)
-                except ConnectionError:  # it was lost while it had nothing to do
-                    self.workers[place] = self._start()
-                    self.workers[place][0].send(busy[place].config)
-            ready = set(wait([self.workers[place][0] for place in busy]))
-            for place in [place for place in busy if self.workers[place][0] in ready]:
-                connection, process = self.workers[place]
-                task = busy.pop(place)
-                try:
-                    seconds, error = connection.recv()
-                except (EOFError, ConnectionError):
-                    process.join()
-                    seconds, error = 0.0, f"its process ended with exit code {process.exitcode}"
-                    self.workers[place] = self._start()
-                idle.append(place)
-                yield task, seconds, error
-
-    def close(self, patience: float) -> None:
-        """Let every worker process end, and end it after ``patience`` seconds."""
-        for connection, _ in self.workers:
-            with contextlib.suppress(OSError):
-                connection.send(None)
-        for connection, process in self.workers:
-            process.join(patience)
-            process.terminate()
-            process.join()
-            connection.close()
-
-
 def summary(entries, store: RunStore, clock: Clock, jobs: int) -> str:
     """A line per experiment, runs complete and left, and the time that the runs not yet counted will take."""
     lines, counted = [], set()
@@ -195,40 +104,31 @@ def summary(entries, store: RunStore, clock: Clock, jobs: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def main() -> None:
-    p = parser(__doc__, SEEDS["cpu"])
-    p.set_defaults(seeds=None, results=None)
+def main(session: Session) -> None:
+    p = parser(__doc__, None, jobs=True)
     p.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, metavar="EXPERIMENT",
                    help=f"some of: {', '.join(EXPERIMENTS)} (default: all)")  # fmt: skip
-    p.add_argument("--jobs", type=int, default=1, metavar="J", help="worker processes (default: 1)")
     p.add_argument("--list", action="store_true", help="say what is complete and what is left, and train nothing")
     options = p.parse_args()
-    if options.jobs < 1:
-        raise ConfigError(f"--jobs {options.jobs} must be 1 or more")
-    if options.seeds and min(options.seeds) < 0:
-        raise ConfigError(f"--seeds {min(options.seeds)} must not be negative")
-    # Smoke runs would take the place of real ones in the lists of the experiments.
-    options.results = options.results or (cache_dir() / "smoke" if options.preset == "smoke" else "results")
-    options.quiet = True
-    store = RunStore(options.results)
+    how = execution(options)
+    store = RunStore(how.results)
     entries = plan([name for name in EXPERIMENTS if name in options.only], options)
     clock = Clock(store)
-    print(f"preset {options.preset}, results in {options.results}\n{summary(entries, store, clock, options.jobs)}")
+    print(f"preset {options.preset}, results in {how.results}\n{summary(entries, store, clock, how.jobs)}")
     tasks = missing(entries, store)
-    left = sum(clock(task.config) for task in tasks)
-    print(
-        f"{len(tasks)} runs to train, about {duration(left / options.jobs)} in {options.jobs} process(es)", flush=True
-    )
+    left = sum(clock(config) for _, _, config in tasks)
+    print(f"{len(tasks)} runs to train, about {duration(left / how.jobs)} in {how.jobs} process(es)", flush=True)
     if options.list:
         return
+    from experiments.runner import check
+
     store.check_writable()
-    for task in {task.config.dataset: task for task in tasks}.values():
-        load(task.config.dataset, options.data, options.download)
-        prepare(task.config, options)
+    for config in {config.dataset: config for _, _, config in tasks}.values():
+        check(config, how)
     try:
-        failures = train(tasks, clock, options)
+        failures = train(tasks, clock, how)
     finally:
-        write_lists(entries, store, options)
+        write_lists(entries, store, options.preset)
     if failures:
         raise ConfigError(
             f"{len(failures)} of {len(tasks)} runs failed; first {failures[0]}. All others are complete; the same "
@@ -236,36 +136,26 @@ def main() -> None:
         )
 
 
-def write_lists(entries, store: RunStore, options: argparse.Namespace) -> None:
+def write_lists(entries: dict[str, Runs], store: RunStore, preset: str) -> None:
     """List the runs of every experiment that has a complete one, so that its table and figure can be made."""
     for name, runs in entries.items():
         if any(store.load(config.record()) is not None for _, _, config in runs):
-            listing = [(label, seed, config.record()) for label, seed, config in runs]
-            write_experiment(options.results, name, options.preset, listing)
+            write_experiment(store.root, name, preset, [(label, seed, c.record()) for label, seed, c in runs])
 
 
-def train(tasks: list[Task], clock: Clock, options: argparse.Namespace) -> list[str]:
-    """Train ``tasks`` in worker processes, reporting each; returns what failed, one line each."""
-    if not tasks:
-        return []
-    failures, pool = [], Pool(min(options.jobs, len(tasks)), options)
-    remaining = {id(task): task for task in tasks}
-    try:
-        for done, (task, seconds, error) in enumerate(pool.run(tasks), 1):
-            del remaining[id(task)]
-            if error is None:
-                clock.add(task.config.record(), seconds)
-            else:
-                failures.append(f"{task.name} ({error})")
-            left = sum(clock(other.config) for other in remaining.values()) / options.jobs
-            said = f"{seconds:.1f} s" if error is None else f"FAILED: {error}"
-            print(
-                f"[{done}/{len(tasks)}] {task.name} ({said}); {len(remaining)} left, about {duration(left)}", flush=True
-            )
-        pool.close(patience=30)
-    except BaseException:
-        pool.close(patience=0)
-        raise
+def train(tasks: Runs, clock: Clock, how) -> list[str]:
+    """Train ``tasks`` in worker processes, saying what is left; returns what failed, one line each."""
+    from experiments.runner import pooled
+
+    failures, left = [], sum(clock(config) for _, _, config in tasks)
+    for done, (name, seconds, error) in enumerate(pooled(tasks, how), 1):
+        _, _, config = next(task for task in tasks if f"{task[0]}, seed {task[1]}" == name)
+        left -= clock(config)
+        if error is None:
+            clock.add(config.record(), seconds)
+        else:
+            failures.append(f"{name} ({error})")
+        print(f"[{done}/{len(tasks)}] about {duration(max(left, 0) / how.jobs)} left", flush=True)
     return failures
 
 

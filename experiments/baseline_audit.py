@@ -11,10 +11,7 @@ Expect:   the released schedule leaves workers 1, 5 and 7 of the 53.8 % graph, a
           the gain over real D-PSGD is smaller than over the released schedule.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import CIFAR10, method, script
+from experiments.scales import CIFAR10, Entry, method, script
 
 COMPARED = ("D-PSGD (released schedule)", "D-PSGD", "AL-DSGD on released schedule", "AL-DSGD on D-PSGD")
 CASES = (("53.8", "different"), ("53.8", "same"), ("100", "different"))
@@ -22,11 +19,11 @@ CASES = (("53.8", "different"), ("53.8", "same"), ("100", "different"))
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """The combinations, labelled "D-PSGD, 53.8 %, different start, 1 graph"."""
-    base = replace(CIFAR10[preset], seed=seed)
+    base = CIFAR10[preset].but(seed=seed)
     return [
         (
             f"{label}, {level} %, {start} start, {graphs} graph{'s' * (graphs > 1)}",
-            replace(method(base, label), graph=f"paper:{level}", start=start, graphs=graphs),
+            method(base, label).but(graph=f"paper:{level}", start=start, graphs=graphs),
         )
         for level, start in CASES
         for graphs in (1, 2)
@@ -35,4 +32,4 @@ def configurations(preset: str, seed: int) -> list[Entry]:
 
 
 if __name__ == "__main__":
-    script("baseline_audit", __doc__, configurations)
+    script(__file__, __doc__, configurations)

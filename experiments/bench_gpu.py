@@ -169,7 +169,7 @@ def our_steps(path: str, name: str, n: int, b: int, precision: str, device: str,
     algorithm = Single(1) if n == 1 else ALDSGD(DPSGD(ring(n) if n > 2 else line(n)))
     network = MeteredNetwork(LocalNetwork(n, device), 4 * parameters.shape[1], Link())
     step = Step(workers, algorithm, network, data, DECAY, capture=capture)
-    plan = Batches(split(data.train_labels, n), b, steps, seed=0, augment=True).epoch(0, range(n))
+    plan = Batches(split(data.train_targets, n), b, steps, seed=0, augment=True).epoch(0, range(n))
 
     def run():
         step.begin(plan, LR)
@@ -214,7 +214,7 @@ def measure_test(case: tuple, data: Data, device: str, least: float, repeats: in
         seconds = seconds_of(lambda: evaluator.workers(workers, statistic), device, repeats)
     except torch.cuda.OutOfMemoryError:
         return {"note": "out of memory"}
-    images = n * len(data.test_labels)
+    images = n * len(data.test_targets)
     return {
         "ms": 1e3 * seconds, "images_per_s": images / seconds, "floor_ms": 1e3 * least,
         "fraction_of_floor": least / seconds,
@@ -257,7 +257,7 @@ def rows(options: argparse.Namespace, device: str) -> Iterator[dict]:
             measured["times_plain"] = reference / measured["ms"]
         yield show("step", case, measured)
         if b == options.batches[0] and path in ("loop", "stacked"):
-            least = counted["test"] * n * len(data.test_labels) / rates[precision]
+            least = counted["test"] * n * len(data.test_targets) / rates[precision]
             if least < 5 * LONGEST_FLOOR:
                 yield show("test", case, measure_test(case, data, device, least, options.repeats))
 

@@ -8,12 +8,10 @@ Expect:   both methods learn: mean accuracy above 30 %, every worker above chanc
           nothing.
 """
 
-from dataclasses import replace
-
-import paper_tables
-from experiments.common import Entry, command, parser, run_experiment
 from experiments.configuration import RunConfig
+from experiments.scales import PLAIN, Entry, method, script
 
+SEEDS = dict.fromkeys(("smoke", "cpu", "paper"), (0,))
 EPOCHS = {"smoke": 1, "cpu": 3, "paper": 200}
 EVAL_EVERY = {"smoke": 1, "cpu": 3, "paper": 1}
 PAPER = RunConfig(
@@ -24,22 +22,17 @@ PAPER = RunConfig(
     batch=16,
     lr=0.4,
     lr_drops=((100, 0.1), (150, 0.1)),
+    **PLAIN,
 )
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """D-PSGD and AL-DSGD; ``smoke`` trains a small network on a few hundred images instead."""
-    base = replace(PAPER, epochs=EPOCHS[preset], eval_every=EVAL_EVERY[preset], seed=seed)
+    base = PAPER.but(epochs=EPOCHS[preset], eval_every=EVAL_EVERY[preset], seed=seed)
     if preset == "smoke":
-        base = replace(base, model="resnet_small", train_images=512, test_images=200, bn_images=128)
-    return [("D-PSGD", replace(base, method="dpsgd")), ("AL-DSGD on D-PSGD", replace(base, method="aldsgd"))]
-
-
-def main() -> None:
-    options = parser(__doc__, seeds=(0,)).parse_args()
-    run_experiment("cifar10_short", configurations, options)
-    print(paper_tables.render("cifar10_short", options.results))
+        base = base.but(model="resnet_small", train_images=512, test_images=200, bn_images=128)
+    return [(label, method(base, label)) for label in ("D-PSGD", "AL-DSGD on D-PSGD")]
 
 
 if __name__ == "__main__":
-    command(main)
+    script(__file__, __doc__, configurations, SEEDS)

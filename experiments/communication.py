@@ -11,25 +11,22 @@ Hardware: one CPU core; 55 runs of about 13 s each, 12 minutes (40 of them are s
 Expect:   MATCHA sends half of D-PSGD's bytes; AL-DSGD adds 4 bytes a message; the printed order doubles the bytes.
 """
 
-from dataclasses import replace
-
 from experiments.ablation import PARTS
-from experiments.common import Entry
-from experiments.scales import CIFAR10, METHODS, method, script
+from experiments.scales import CIFAR10, EVERY, Entry, method, script
 
-COMPARED = [label for label in METHODS if label not in ("no exchange", "AL-DSGD on released schedule")]
+COMPARED = [label for label in EVERY if label not in ("no exchange", "AL-DSGD on released schedule")]
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """The methods on the base graph, the printed order, and two methods on the ring."""
-    base = replace(CIFAR10[preset], seed=seed)
-    printed = replace(method(base, "AL-DSGD on D-PSGD"), **PARTS["printed order, force x 1"])
+    base = CIFAR10[preset].but(seed=seed)
+    printed = method(base, "AL-DSGD on D-PSGD").but(**PARTS["printed order, force x 1"])
     return [
         *((label, method(base, label)) for label in COMPARED),
         ("AL-DSGD, printed order", printed),
-        *((f"{label}, ring", replace(method(base, label), graph="ring")) for label in ("D-PSGD", "AL-DSGD on D-PSGD")),
+        *((f"{label}, ring", method(base, label).but(graph="ring")) for label in ("D-PSGD", "AL-DSGD on D-PSGD")),
     ]
 
 
 if __name__ == "__main__":
-    script("communication", __doc__, configurations)
+    script(__file__, __doc__, configurations)

@@ -1,172 +1,235 @@
-"""A run by name: the flat configuration that keys the store of runs, and what is built from it."""
+"""A run by name: the configuration that keys the store of runs, and what is built from it. Importing it loads no torch."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
 
-from torch import nn
-
-from aldsgd import models
-from aldsgd.algorithm import Algorithm
-from aldsgd.communication import Link
-from aldsgd.data import DATASETS, SPLITS, Data, split
-from aldsgd.differences import label_noise, scaled
 from aldsgd.errors import ConfigError
-from aldsgd.evaluation import POLICIES
-from aldsgd.graphs import Rotation, parse_set
-from aldsgd.leaders import ALDSGD, CANDIDATES, FORCE_SCALES, ORDERS
-from aldsgd.precision import PRECISIONS
-from aldsgd.training import Settings
-from aldsgd.workers import STARTS
-from baselines.allreduce import AllReduce
-from baselines.dpsgd import DPSGD, WEIGHTS, ReleasedDPSGD
-from baselines.matcha import MATCHA
-from baselines.single import Single
+from aldsgd.graphs import parse
+from aldsgd.links import LINKS, Link
+from aldsgd.methods import Method, Options, Setting, option
+from aldsgd.records import key
+from baselines import registry
 
-# Fields added after runs had been recorded: at these values they are left out of the record, so that keys stay.
-NEUTRAL = {"start_scaled": False, "label_noise": 0.0, "noisy_workers": 0}
 ROTATIONS = ("uniform", "released")
-METHODS = ("single", "dpsgd", "dpsgd_cwa", "dpsgd_released", "matcha", "allreduce", "aldsgd")
-CORES = ("dpsgd", "matcha", "dpsgd_released")
-
-
-def option(default, help: str, choices: tuple[str, ...] | None = None):
-    """A field with the sentence that ``--help`` prints for it."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+#: Method options that every record holds, None where they have no effect; others only stand where they do.
+ALWAYS = ("core", "budget", "weights", "c1", "c2", "p1", "p2", "order", "force_scale", "period", "candidates")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that fixes the numbers of one run; clocks, threads and hosting are not among it."""
+    """Everything that fixes the numbers of one run; clocks, threads and hosting are not among it.
 
-    dataset: str = option("digits", "data set", DATASETS)
-    model: str = option("mlp", "network of each worker", models.NAMES)
-    train_images: int | None = option(None, "training images used, class-balanced; none for all")
-    test_images: int | None = option(None, "test images used, class-balanced; none for all")
+    options: of the method and of the core that it wraps, by name; those left out have their defaults.
+    """
+
+    dataset: str = option("digits", "data set by name, text:PATH, or your own as module:function")
+    model: str = option("mlp", "network of each worker by name, or your own as module:function")
+    train_images: int | None = option(None, "training samples used, class-balanced; none for all")
+    test_images: int | None = option(None, "test samples used, class-balanced; none for all")
     augment: bool = option(False, "random crop and horizontal flip")
     workers: int = option(8, "number of workers n")
-    split: str = option("iid", "how the training set is dealt to the workers", SPLITS)
+    split: str = option("iid", "how the training set is dealt to the workers", "aldsgd.data:SPLITS")
     dirichlet_alpha: float | None = option(None, "concentration of the dirichlet split; small is skewed")
-    min_shard: int = option(1, "least number of images of a worker")
-    graph: str | None = option("paper:53.8", "communication graph by name, or file:PATH with one edge a line")
+    min_shard: int = option(1, "least number of samples of a worker")
+    graph: str = option("paper:53.8", "communication graph by name, or file:PATH with one edge a line")
     graphs: int = option(1, "number of graphs used in turn, made from the first")
     graph_order: str = option("uniform", "order of the graphs; released: by the batch of the epoch", ROTATIONS)
     disconnected: bool = option(False, "allow graphs on which the workers cannot agree")
-    method: str = option("aldsgd", "method", METHODS)
-    core: str | None = option("dpsgd", "gossip method under AL-DSGD", CORES)
-    budget: float | None = option(0.5, "MATCHA's communication budget c_b in (0, 1]")
-    weights: str | None = option("equal", "gossip weights of D-PSGD", WEIGHTS)
-    c1: float | None = option(0.3, "averaging weight of the best neighbour (w_N)")
-    c2: float | None = option(0.1, "averaging weight of the maximum-degree neighbour (w_tau)")
-    p1: float | None = option(0.2, "force toward the best neighbour (lambda_N)")
-    p2: float | None = option(0.2, "force toward the maximum-degree neighbour (lambda_tau)")
-    order: str | None = option("released", "order of AL-DSGD's update", ORDERS)
-    force_scale: str | None = option("one", "scaling of the force in the printed order", FORCE_SCALES)
-    period: int | None = option(1, "leaders act at every period-th batch of an epoch")
-    candidates: str | None = option("closed", "who may lead; closed: the worker itself too", CANDIDATES)
-    batch: int = option(16, "images per worker and step")
+    method: str = option("aldsgd", "method by name, or your own as module:Class")
+    batch: int = option(16, "samples per worker and step")
     lr: float | tuple[float, ...] = option(0.4, "learning rate eta; one number, or one per worker")
-    lr_drops: tuple[tuple[int, float], ...] = option((), "EPOCH:FACTOR, applied from that epoch on")
+    lr_drops: tuple[tuple[int, float], ...] = option((), "EPOCH:FACTOR of schedule steps, applied from that epoch on")
     epochs: int = option(10, "epochs")
     weight_decay: float = option(5e-4, "weight decay, on every parameter")
-    start: str = option("different", "initial models", STARTS)
-    start_scaled: bool = option(False, "scale each tensor of a worker's initial model by its own U(0, 2)")
-    label_noise: float = option(0.0, "share of wrong labels of a noisy worker")
-    noisy_workers: int = option(0, "number of workers with wrong labels, chosen by the seed")
-    batchnorm: str = option("reestimated", "BatchNorm statistics of tested models", POLICIES)
-    bn_images: int = option(2048, "training images for re-estimated statistics")
+    optimizer: str = option("sgd", "local rule", "aldsgd.local:OPTIMIZERS", recorded=False)
+    momentum: float = option(0.0, "momentum of sgd", recorded=False)
+    nesterov: bool = option(False, "Nesterov's form of the momentum", recorded=False)
+    betas: tuple[float, float] = option((0.9, 0.999), "the two averages of adam and adamw", recorded=False)
+    schedule: str = option("steps", "of the learning rate", "aldsgd.local:SCHEDULES", recorded=False)
+    warmup: float = option(0.0, "epochs in which the rate grows to its value", recorded=False)
+    start: str = option("different", "initial models", "aldsgd.workers:STARTS")
+    start_scaled: bool = option(
+        False, "scale each tensor of a worker's initial model by its own U(0, 2)", recorded=False
+    )
+    label_noise: float = option(0.0, "share of wrong labels of a noisy worker", recorded=False)
+    noisy_workers: int = option(0, "number of workers with wrong labels, chosen by the seed", recorded=False)
+    batchnorm: str = option("augmented", "BatchNorm statistics of tested models", "aldsgd.evaluation:POLICIES")
+    bn_images: int = option(2048, "training samples for re-estimated statistics")
     eval_every: int = option(1, "epochs between tests; the last is always tested")
-    precision: str = option("float32", "arithmetic; tf32 and bf16 as in aldsgd/precision.py", tuple(PRECISIONS))
+    precision: str = option("float32", "arithmetic, as in aldsgd/precision.py", "aldsgd.precision:PRECISIONS")
     latency: float = option(50e-6, "modelled seconds per message")
     bandwidth: float = option(1.25e9, "modelled bytes per second of a link")
     compute_seconds: float = option(0.01, "modelled seconds of computation per step")
     seed: int = option(0, "seed of everything random")
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-    def resolved(self) -> "RunConfig":
-        """The same run with every field that has no effect set to None, so that equal runs share one key.
+    def but(self, **changes) -> "RunConfig":
+        """The same run with other fields or options of its method. Raises ConfigError for a name that is neither."""
+        own = {name: changes.pop(name) for name in list(changes) if name in NAMES}
+        if unknown := set(changes) - option_names(own.get("method", self.method)):
+            name = sorted(unknown)[0]
+            raise ConfigError(f"{name!r} is no field of a run and no option of method {own.get('method', self.method)}")
+        return replace(self, **own, options={**self.options, **changes})
+
+    @property
+    def parts(self) -> list[tuple[Method, Options]]:
+        """The method, and the core that it wraps if it does, each with its options.
 
         Raises ConfigError for an unknown method or core.
         """
-        if self.method not in METHODS:
-            raise ConfigError(f"unknown method '{self.method}'; choose one of: {', '.join(METHODS)}")
-        leaders = self.method == "aldsgd"
-        if leaders and self.core not in CORES:
-            raise ConfigError(f"unknown core '{self.core}'; choose one of: {', '.join(CORES)}")
-        gossip = self.core if leaders else self.method
-        unused = set()
-        if not leaders:
-            unused |= {"core", "c1", "c2", "p1", "p2", "order", "force_scale", "period", "candidates"}
-        elif self.order == "released":
-            unused.add("force_scale")
-        if gossip != "matcha":
-            unused.add("budget")
-        if gossip not in ("dpsgd", "dpsgd_cwa"):
-            unused.add("weights")
-        if gossip in ("single", "allreduce"):
-            unused.add("graph")
-        single_graph = {"graph_order": "uniform"} if self.graphs == 1 or "graph" in unused else {}
-        no_graph = {"graphs": 1, "disconnected": False} if "graph" in unused else {}
-        all_clean = {} if self.label_noise and self.noisy_workers else {"label_noise": 0.0, "noisy_workers": 0}
-        return replace(self, **dict.fromkeys(unused), **single_graph, **no_graph, **all_clean)
+        entry, found = registry.method(self.method), []
+        while entry is not None:
+            chosen = entry.options(**{name: self.options[name] for name in entry.defaults if name in self.options})
+            found.append((entry, chosen))
+            core = getattr(chosen, "core", None)
+            if core is not None and core not in registry.CORES:
+                raise ConfigError(f"unknown core '{core}'; choose one of: {', '.join(registry.CORES)}")
+            entry = None if core is None else registry.method(core)
+        return found
+
+    @property
+    def uses_graph(self) -> bool:
+        """Whether the communication graph has an effect."""
+        return self.parts[-1][0].graph
 
     def record(self) -> dict:
-        """The resolved configuration as a flat dictionary that JSON can hold."""
-        return {name: value for name, value in asdict(self.resolved()).items() if NEUTRAL.get(name, self) != value}
+        """The configuration as a flat dictionary that JSON can hold; equal runs have equal records.
 
-    def build(self, data: Data) -> Callable[[], nn.Module]:
+        A field that has no effect is None or has its default; what a name stands for (a file of edges, a text, a source file)
+        is in it as a hash. Raises ConfigError where a name stands for nothing.
+        """
+        found = {name: getattr(self, name) for name in NAMES}
+        found |= dict.fromkeys(ALWAYS)
+        for _, chosen in self.parts:
+            found |= chosen.used()
+        if not self.uses_graph:
+            found |= {"graph": None, "graphs": 1, "disconnected": False}
+        if found["graphs"] == 1:
+            found["graph_order"] = "uniform"
+        unused = [] if self.label_noise and self.noisy_workers else ["label_noise", "noisy_workers"]
+        unused += [] if self.optimizer == "sgd" else ["momentum", "nesterov"]
+        unused += ["betas"] if self.optimizer == "sgd" else []
+        unused += [] if self.schedule == "steps" else ["lr_drops"]
+        found |= {name: DEFAULTS[name] for name in unused}
+        found = {name: value for name, value in found.items() if name not in SKIPPED or value != DEFAULTS[name]}
+        return found | self.contents()
+
+    def contents(self) -> dict[str, str]:
+        """Hashes of what names stand for, where a name alone does not fix it."""
+        found = {}
+        if self.uses_graph and self.graph.startswith("file:"):
+            found["graph_content"] = edges_hash(self.graph, self.workers)
+        if self.dataset.startswith("text:"):
+            found["data_content"] = file_hash(self.dataset.removeprefix("text:"))
+        for name, value in (("method", self.method), ("model", self.model), ("data", self.dataset)):
+            if ":" in value and not value.startswith("text:"):
+                found[f"{name}_source"] = registry.source_hash(value)
+        return found
+
+    @property
+    def key(self) -> str:
+        """Under which the store keeps it."""
+        return key(self.record())
+
+    def build(self, data) -> Callable:
         """What makes one worker's initial model for ``data``."""
-        build = partial(models.build, self.model, data.classes, data.shape)
+        from aldsgd import models
+        from aldsgd.differences import scaled
+
+        if ":" in self.model:
+            build = partial(registry.imported(self.model), data)
+        else:
+            build = partial(models.build, self.model, data.outputs, data.shape, data.task, data.vocabulary)
         return scaled(build) if self.start_scaled else build
 
-    def taught(self, data: Data) -> Data:
+    def taught(self, data):
         """``data`` as the workers see it: with the wrong labels of the noisy ones.
 
         Raises ConfigError for a share outside 0..1, more noisy workers than workers, or shards made from labels.
         """
         if not (self.label_noise and self.noisy_workers):
             return data
+        from aldsgd.data import split
+        from aldsgd.differences import label_noise
+
         if self.split not in ("iid", "unequal"):
             raise ConfigError(f"label noise would change the {self.split} split itself: use iid or unequal shards")
-        shards = split(data.train_labels, self.workers, self.split, self.seed, None, self.min_shard)
+        shards = split(data.train_targets, self.workers, self.split, self.seed, None, self.min_shard)
         return label_noise(data, shards, self.noisy_workers, self.label_noise, self.seed)
 
-    def settings(self, device: str = "cpu") -> Settings:
-        """What the trainer needs of it."""
-        own = {field.name for field in fields(Settings)} & {field.name for field in fields(self)}
-        return Settings(
-            **{name: getattr(self, name) for name in own},
-            link=Link(self.latency, self.bandwidth),
-            device=device,
-        )
+    def settings(self, device: str = "cpu", engine: str = "auto"):
+        """What the trainer needs of it. Raises ConfigError for a value that makes no sense."""
+        from aldsgd.settings import Settings
 
-    def algorithm(self, steps_per_epoch: int) -> Algorithm:
+        own = {f.name for f in fields(Settings)} & set(NAMES)
+        values = {name: getattr(self, name) for name in own}
+        return Settings(**values, link=Link(self.latency, self.bandwidth), device=device, engine=engine)
+
+    def algorithm(self, steps_per_epoch: int):
         """The method, on its graphs. Raises ConfigError as graphs, weights and methods do."""
-        config = self.resolved()
-        if config.method == "single":
-            return Single(config.workers)
-        if config.method == "allreduce":
-            return AllReduce(config.workers)
-        graphs = parse_set(config.graph, config.graphs, config.workers)
-        rotation = Rotation(len(graphs), config.graph_order, steps_per_epoch)
-        gossip = config.core if config.method == "aldsgd" else config.method
-        if gossip == "dpsgd_released":
-            core = ReleasedDPSGD(graphs, rotation)
-        elif gossip == "matcha":
-            core = MATCHA(graphs, config.budget, config.seed, rotation, allow_disconnected=config.disconnected)
-        else:
-            form = "combine_while_adapt" if gossip == "dpsgd_cwa" else "adapt_then_combine"
-            core = DPSGD(graphs, rotation, form, config.weights, allow_disconnected=config.disconnected)
-        if config.method != "aldsgd":
-            return core
-        return ALDSGD(
-            core,
-            config.c1,
-            config.c2,
-            config.p1,
-            config.p2,
-            order=config.order,
-            force_scale=config.force_scale or "one",
-            period=config.period,
-            steps_per_epoch=steps_per_epoch,
-            candidates=config.candidates,
-        )
+        made = None
+        for entry, chosen in reversed(self.parts):
+            setting = Setting(
+                self.workers,
+                self.seed,
+                steps_per_epoch,
+                self.graph if self.uses_graph else None,
+                self.graphs,
+                self.graph_order,
+                self.disconnected,
+                core=lambda core=made: core,
+            )
+            made = entry.build(chosen, setting)
+        return made
+
+
+def linked(config: RunConfig, link: str | None) -> RunConfig:
+    """The configuration with a modelled link by name, where one is given."""
+    return config.but(**asdict(LINKS[link])) if link else config
+
+
+NAMES = tuple(f.name for f in fields(RunConfig) if f.name != "options")
+DEFAULTS = {f.name: f.default for f in fields(RunConfig) if f.name != "options"}
+SKIPPED = {f.name for f in fields(RunConfig) if f.metadata.get("recorded") is False}
+
+
+def option_names(method: str) -> set[str]:
+    """Options of every known method, and of a user's own."""
+    entries = [*registry.METHODS.values(), registry.method(method)]
+    return {name for entry in entries for name in entry.defaults}
+
+
+def from_record(record: Mapping) -> RunConfig:
+    """The configuration that a record describes; fields that had no effect have their defaults."""
+    known = {name: value for name, value in record.items() if name in NAMES and value is not None}
+    for name in ("lr", "lr_drops", "betas"):
+        if isinstance(known.get(name), list):
+            known[name] = tuple(tuple(v) if isinstance(v, list) else v for v in known[name])
+    names = option_names(record["method"])
+    return RunConfig(**known, options={n: v for n, v in record.items() if n in names and v is not None})
+
+
+def file_hash(path: str) -> str:
+    """SHA-256, shortened, of a file's bytes. Raises ConfigError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); name another file") from None
+
+
+def edges_hash(graph: str, workers: int) -> str:
+    """SHA-256, shortened, of the matchings that a file of edges gives."""
+    path = Path(graph.removeprefix("file:"))
+    state = path.stat() if path.is_file() else None
+    return _edges_hash(graph, workers, (state.st_mtime_ns, state.st_size) if state else None)
+
+
+@lru_cache(maxsize=256)
+def _edges_hash(graph: str, workers: int, _state) -> str:
+    return hashlib.sha256(repr(parse(graph, workers).matchings).encode()).hexdigest()[:16]
+

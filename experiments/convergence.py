@@ -11,16 +11,13 @@ Hardware: one CPU core; 50 runs of about 13 s each, 11 minutes in all.
 Expect:   where the paper is right, the AL-DSGD curves lie above those of their cores.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import CIFAR10, every_method, script
+from experiments.scales import CIFAR10, Entry, every_method, script
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """Every method on CIFAR-10."""
-    return every_method(replace(CIFAR10[preset], seed=seed))
+    return every_method(CIFAR10[preset].but(seed=seed))
 
 
 if __name__ == "__main__":
-    script("convergence", __doc__, configurations)
+    script(__file__, __doc__, configurations)

@@ -9,16 +9,13 @@ Hardware: one CPU core; 40 runs of about 13 s each, 9 minutes, none where ``spar
 Expect:   a slope above zero where degree matters, closer to zero with three graphs.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import CIFAR10, script
+from experiments.scales import CIFAR10, Entry, script
 from experiments.sparsity import cell
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """Two methods, two levels, one and three graphs, labelled as in ``sparsity``."""
-    base = replace(CIFAR10[preset], seed=seed)
+    base = CIFAR10[preset].but(seed=seed)
     return [
         (f"{label}, {graphs} graph{'s' * (graphs > 1)}, {level} %", cell(base, label, level, graphs))
         for level in ("100", "53.8")
@@ -28,4 +25,4 @@ def configurations(preset: str, seed: int) -> list[Entry]:
 
 
 if __name__ == "__main__":
-    script("degree_effect", __doc__, configurations)
+    script(__file__, __doc__, configurations)

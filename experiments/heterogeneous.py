@@ -11,14 +11,11 @@ Hardware: one CPU core; 210 runs of about 3 s each, 11 minutes.
 Expect:   open. A worker with clean labels has the smaller loss, so leaders should find it.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from aldsgd.graphs import parse
-from experiments.common import Entry
 from experiments.configuration import RunConfig
-from experiments.scales import SMALL, method, script
+from experiments.scales import SMALL, Entry, method, script
 
 COMPARED = ("no exchange", "D-PSGD", "MATCHA", "all-reduce", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs")
 NOISE = 0.6
@@ -37,10 +34,10 @@ def conditions(base: RunConfig) -> dict[str, RunConfig]:
     """How the workers differ, by name."""
     return {
         "identical": base,
-        "lr rises with degree": replace(base, lr=spread_rates(base, True)),
-        "lr falls with degree": replace(base, lr=spread_rates(base, False)),
-        **{f"noise at {k}": replace(base, label_noise=NOISE, noisy_workers=k) for k in (2, 4, 6)},
-        "unequal shards": replace(base, split="unequal"),
+        "lr rises with degree": base.but(lr=spread_rates(base, True)),
+        "lr falls with degree": base.but(lr=spread_rates(base, False)),
+        **{f"noise at {k}": base.but(label_noise=NOISE, noisy_workers=k) for k in (2, 4, 6)},
+        "unequal shards": base.but(split="unequal"),
     }
 
 
@@ -48,10 +45,10 @@ def configurations(preset: str, seed: int) -> list[Entry]:
     """Every method under every condition, labelled "MATCHA, noise at 4"."""
     return [
         (f"{label}, {name}", method(base, label))
-        for name, base in conditions(replace(SMALL[preset], seed=seed)).items()
+        for name, base in conditions(SMALL[preset].but(seed=seed)).items()
         for label in COMPARED
     ]
 
 
 if __name__ == "__main__":
-    script("heterogeneous", __doc__, configurations)
+    script(__file__, __doc__, configurations)

@@ -9,10 +9,7 @@ Hardware: one CPU core; 150 runs of about 3 s each, 8 minutes.
 Expect:   open. The worker with the smallest loss may just have the easiest classes.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import SMALL, every_method, script
+from experiments.scales import SMALL, Entry, every_method, script
 
 ALPHAS = (10.0, 1.0, 0.1)
 #: A floor under the shards; digits are too few for the same one.
@@ -25,10 +22,10 @@ def configurations(preset: str, seed: int) -> list[Entry]:
         (f"{label}, alpha {alpha:g}", config)
         for alpha in ALPHAS
         for label, config in every_method(
-            replace(SMALL[preset], split="dirichlet", dirichlet_alpha=alpha, min_shard=SMALLEST[preset], seed=seed)
+            SMALL[preset].but(split="dirichlet", dirichlet_alpha=alpha, min_shard=SMALLEST[preset], seed=seed)
         )
     ]
 
 
 if __name__ == "__main__":
-    script("non_iid", __doc__, configurations)
+    script(__file__, __doc__, configurations)

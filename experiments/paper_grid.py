@@ -15,15 +15,15 @@ weights before and the cache folder came along.
 """
 
 import argparse
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from aldsgd.cache import cache_dir
 from aldsgd.errors import ConfigError
-from aldsgd.precision import PRECISIONS
 from aldsgd.records import Run, RunStore, write_experiment
-from experiments.common import command, linked, parser, train_missing
-from experiments.configuration import RunConfig
+from baselines.registry import VARIANTS
+from experiments.command import Session, command
+from experiments.configuration import RunConfig, linked
+from experiments.options import execution, parser
 
 #: The released code's setting, with a test of every worker after every epoch.
 CIFAR10 = RunConfig(
@@ -34,13 +34,8 @@ SMOKE = RunConfig(
     dataset="digits", model="resnet_small", train_images=128, test_images=50, bn_images=64, batch=8,
     lr=0.1, epochs=2, graph="paper:53.8",
 )  # fmt: skip
-FOUR = {
-    "D-PSGD (released schedule)": {"method": "dpsgd_released"},
-    "D-PSGD": {"method": "dpsgd"},
-    "AL-DSGD on D-PSGD": {"method": "aldsgd"},
-    "AL-DSGD, three graphs": {"method": "aldsgd", "graphs": 3},
-}
-FIVE = FOUR | {"MATCHA": {"method": "matcha"}}
+FOUR = ("D-PSGD (released schedule)", "D-PSGD", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs")
+FIVE = (*FOUR, "MATCHA")
 #: The graphs of 38.5 % leave workers apart, which D-PSGD and MATCHA refuse unless told that it is meant.
 APART = {"graph": "paper:38.5", "disconnected": True}
 CLOCKS = ("seconds_compute", "seconds_mixing", "seconds_evaluation")
@@ -52,7 +47,7 @@ class Stage:
     """Some runs of the grid: methods on one setting, for some seeds."""
 
     title: str
-    methods: dict[str, dict]
+    methods: tuple[str, ...]
     changes: dict
     seeds: tuple[int, ...]
 
@@ -78,15 +73,15 @@ def grid(preset: str, precision: str = "float32") -> list[Line]:
     found, seen = [], set()
     for number, stage in enumerate(STAGES, 1):
         for seed in stage.seeds:
-            for label, method in stage.methods.items():
-                base = replace(CIFAR10, **stage.changes)
+            for label in stage.methods:
+                base = CIFAR10.but(**stage.changes)
                 if preset == "smoke":
-                    base = replace(SMOKE, graph=base.graph, disconnected=base.disconnected)
-                config = replace(base, **method, precision=precision, seed=seed)
+                    base = SMOKE.but(graph=base.graph, disconnected=base.disconnected)
+                config = base.but(**VARIANTS[label].changes, precision=precision, seed=seed)
                 if preset == "smoke" and (number > 2 or seed):
                     continue
-                if config.resolved() not in seen:
-                    seen.add(config.resolved())
+                if config.key not in seen:
+                    seen.add(config.key)
                     title = f"{preset}, {config.graph}" if preset == "smoke" else stage.title
                     found.append((number, f"{title}: {label}", config))
     return found
@@ -106,7 +101,7 @@ def listing(lines: list[Line], store: RunStore, options: argparse.Namespace) -> 
         if number != stage:
             stage = number
             out.append(f"stage {stage}: python -m experiments.paper_grid --device cuda --data DIR --stages {stage}")
-        run = store.load(linked(config, options).record())
+        run = store.load(linked(config, options.link).record())
         took = minutes(run)
         end = None if run is None else run.network.iloc[-1]
         ended = f"{'':>6s} {'':>7s}" if run is None else f"{end.worst_accuracy:6.4f} {end.averaged_accuracy:7.4f}"
@@ -121,12 +116,12 @@ def comparison(lines: list[Line], precision: str, store: RunStore, options: argp
     from aldsgd.statistics import paired_interval
 
     def ends(config: RunConfig):
-        run = store.load(linked(config, options).record())
+        run = store.load(linked(config, options.link).record())
         return None if run is None else run.network.iloc[-1]
 
     pairs: dict[str, list] = {}
     for _, label, config in lines:
-        one, two = ends(replace(config, precision="float32")), ends(replace(config, precision=precision))
+        one, two = ends(config.but(precision="float32")), ends(config.but(precision=precision))
         if one is not None and two is not None:
             pairs.setdefault(label, []).append((one, two))
     out = []
@@ -151,16 +146,16 @@ def prepare_weights(lines: list[Line]) -> str:
     return f"solved; copy {cache_dir() / 'matcha'} to the same folder of the other checkout"
 
 
-def main() -> None:
-    p = parser(__doc__, seeds=(), preset="paper")
-    p.set_defaults(seeds=None)
+def main(session: Session) -> None:
+    p = parser(__doc__, None, preset="paper")
     p.add_argument("--stages", type=int, nargs="+", default=None, metavar="STAGE", help="these stages alone, from 1")
-    p.add_argument("--precision", choices=[name for name in PRECISIONS if name != "float64"], default="float32",
+    p.add_argument("--precision", choices=("float32", "tf32", "bf16"), default="float32",
                    help="arithmetic of all runs (default: float32, the reference)")  # fmt: skip
     p.add_argument("--list", action="store_true", help="print the grid and what is known of it, train nothing")
     p.add_argument("--prepare", action="store_true", help="solve MATCHA's weights (needs cvxpy), train nothing")
     p.add_argument("--compare", choices=("tf32", "bf16"), help="compare the store's runs with float32, train nothing")
     options = p.parse_args()
+    how = execution(options)
     lines = grid(options.preset, options.compare or options.precision)
     if options.stages is not None:
         if not all(1 <= stage <= len(STAGES) for stage in options.stages):
@@ -168,22 +163,26 @@ def main() -> None:
         lines = [line for line in lines if line[0] in options.stages]
     if options.seeds is not None:
         lines = [line for line in lines if line[2].seed in options.seeds]
-    options.seeds = sorted({config.seed for _, _, config in lines})
     if not lines:
         raise ConfigError("no run of the grid has these stages and seeds; see --list")
-    store = RunStore(options.results)
+    store = RunStore(how.results)
     if options.prepare:
         return print(prepare_weights(lines))
     if options.compare:
         return print(comparison(lines, options.compare, store, options))
     if not options.list:
-        entries = [(label, config.seed, linked(config, options)) for _, label, config in lines]
-        store = train_missing("paper_grid", entries, options)
-        whole = [(label, config.seed, linked(config, options)) for _, label, config in grid(options.preset)]
-        done = [(label, seed, c.record()) for label, seed, c in whole if store.load(c.record()) is not None]
+        from experiments.runner import train_missing
+
+        store = train_missing(session, "paper_grid", entries(lines, options.link), how)
+        done = [e for e in entries(grid(options.preset), options.link) if store.load(e[2].record()) is not None]
         if done:
-            write_experiment(Path(options.results), "paper_grid", options.preset, done)
+            write_experiment(how.results, "paper_grid", options.preset, [(la, s, c.record()) for la, s, c in done])
     print(listing(lines, store, options))
+
+
+def entries(lines: list[Line], link: str | None) -> list[tuple[str, int, RunConfig]]:
+    """(label, seed, configuration) of lines of the grid."""
+    return [(label, config.seed, linked(config, link)) for _, label, config in lines]
 
 
 if __name__ == "__main__":

@@ -6,76 +6,89 @@ are those of cpu: of each data set's grid, the one at which D-PSGD's mean worker
 experiment uses (``experiments.tuning``). They drop by 10 at half and at three quarters, as the paper's do.
 """
 
-import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from pathlib import Path
 
-import paper_tables
-from experiments.common import Entry, command, parser, run_experiment
-from experiments.configuration import RunConfig
+from baselines.registry import VARIANTS
+from experiments.configuration import RunConfig, linked
 
+#: One run of an experiment: the label of its curve or table row, and its configuration.
+Entry = tuple[str, RunConfig]
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0, 1, 2, 3, 4)}
 TUNING_SEED = 100
 #: The sparsest single graph of the paper that connects all workers; a tree with degrees 1, 2 and 3.
 GRAPH = "paper:53.8"
 LEVELS = ("100", "84.6", "69.2", "53.8", "38.5")
 
-SMOKE = RunConfig(dataset="digits", model="mlp", train_images=256, test_images=64, graph=GRAPH, lr=0.1, epochs=2)
+#: Runs recorded before statistics were re-estimated from images augmented as in training.
+PLAIN = {"batchnorm": "reestimated"}
+
+SMOKE = RunConfig(
+    dataset="digits", model="mlp", train_images=256, test_images=64, graph=GRAPH, lr=0.1, epochs=2, **PLAIN
+)
 CPU_CIFAR10 = RunConfig(
-    dataset="cifar10", model="cnn", train_images=6000, test_images=2000, bn_images=1024, augment=True,
+    dataset="cifar10", model="cnn", train_images=6000, test_images=2000, bn_images=1024, augment=True, **PLAIN,
     graph=GRAPH, lr=0.8, lr_drops=((4, 0.1), (6, 0.1)), epochs=8, eval_every=2,
 )  # fmt: skip
-CPU_CIFAR100 = replace(CPU_CIFAR10, dataset="cifar100")
+CPU_CIFAR100 = CPU_CIFAR10.but(dataset="cifar100")
 # Only tested at the end: its experiments ask where methods end, and there are many.
 CPU_FASHION = RunConfig(
-    dataset="fashionmnist", model="mlp", train_images=10000, test_images=2000,
+    dataset="fashionmnist", model="mlp", train_images=10000, test_images=2000, **PLAIN,
     graph=GRAPH, lr=0.2, lr_drops=((4, 0.1), (6, 0.1)), epochs=8, eval_every=8,
 )  # fmt: skip
 PAPER_CIFAR10 = RunConfig(
     dataset="cifar10", model="resnet50_narrow", augment=True, graph=GRAPH,
     lr=0.4, lr_drops=((100, 0.1), (150, 0.1)), epochs=200, eval_every=5,
 )  # fmt: skip
-PAPER_CIFAR100 = replace(PAPER_CIFAR10, dataset="cifar100", model="wrn28_10")
+PAPER_CIFAR100 = PAPER_CIFAR10.but(dataset="cifar100", model="wrn28_10")
 
 CIFAR10 = {"smoke": SMOKE, "cpu": CPU_CIFAR10, "paper": PAPER_CIFAR10}
-CIFAR100 = {"smoke": replace(SMOKE, model="logistic"), "cpu": CPU_CIFAR100, "paper": PAPER_CIFAR100}
+CIFAR100 = {"smoke": SMOKE.but(model="logistic"), "cpu": CPU_CIFAR100, "paper": PAPER_CIFAR100}
 #: Experiments that need many runs: small images and an MLP at cpu scale, the paper's setting otherwise.
 SMALL = {"smoke": SMOKE, "cpu": CPU_FASHION, "paper": PAPER_CIFAR10}
 
 
 def method(base: RunConfig, label: str) -> RunConfig:
-    """``base`` with the method of that label; KeyError for a label that is not one of ``METHODS``."""
-    return replace(base, **METHODS[label])
+    """``base`` with the method of that label; KeyError for a label that no method has."""
+    return base.but(**VARIANTS[label].changes)
 
 
-METHODS = {
-    "no exchange": {"method": "single"},
-    "D-PSGD (released schedule)": {"method": "dpsgd_released"},
-    "D-PSGD": {"method": "dpsgd"},
-    "MATCHA": {"method": "matcha"},
-    "all-reduce": {"method": "allreduce"},
-    "AL-DSGD on released schedule": {"method": "aldsgd", "core": "dpsgd_released"},
-    "AL-DSGD on D-PSGD": {"method": "aldsgd", "core": "dpsgd"},
-    "AL-DSGD on MATCHA": {"method": "aldsgd", "core": "matcha"},
-    "AL-DSGD, three graphs": {"method": "aldsgd", "core": "dpsgd", "graphs": 3},
-    "AL-DSGD on MATCHA, three graphs": {"method": "aldsgd", "core": "matcha", "graphs": 3},
-}
+#: What a comparison of all methods trains.
+EVERY = tuple(label for label, variant in VARIANTS.items() if variant.standard)
 
 
 def every_method(base: RunConfig) -> list[Entry]:
     """Every method on one base configuration, labelled."""
-    return [(label, method(base, label)) for label in METHODS]
+    return [(label, method(base, label)) for label in EVERY]
 
 
-def script(name: str, doc: str, configurations: Callable[[str, int], list[Entry]], seeds=SEEDS) -> None:
-    """The command line of an experiment: train what is missing, print its table."""
+def entries_of(configurations: Callable[[str, int], list[Entry]], preset: str, seeds, link: str | None = None) -> list:
+    """(label, seed, configuration) of every run of an experiment, seeds outermost."""
+    return [
+        (label, seed, linked(config, link)) for seed in seeds for label, config in configurations(preset, seed)
+    ]
 
-    def main() -> None:
-        p = parser(doc, seeds["cpu"])
-        p.set_defaults(seeds=None)
-        options: argparse.Namespace = p.parse_args()
+
+def script(file: str, doc: str, configurations: Callable[[str, int], list[Entry]], seeds=SEEDS, **defaults) -> None:
+    """The command line of the experiment in ``file``: train what is missing, print its table.
+
+    ``defaults``: of options of its own, such as ``threads=1``.
+    """
+    from experiments.command import command
+    from experiments.options import execution, parser
+
+    def main(session) -> None:
+        p = parser(doc, None, jobs=True)
+        p.set_defaults(**defaults)
+        options = p.parse_args()
         options.seeds = options.seeds or list(seeds[options.preset])
-        run_experiment(name, configurations, options)
-        print(paper_tables.render(name, options.results))
+        how = execution(options)
+        import paper_tables
+        from experiments.runner import run_experiment
+
+        name = Path(file).stem
+        entries = entries_of(configurations, options.preset, options.seeds, options.link)
+        run_experiment(session, name, entries, how, options.preset)
+        print(paper_tables.render(name, how.results))
 
     command(main)

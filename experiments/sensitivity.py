@@ -11,10 +11,7 @@ Hardware: one CPU core; 460 runs of about 3 s each, 25 minutes.
 Expect:   an edge of stability at sums between 1 and 2; one ranking or several over lr.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import SMALL, method, script
+from experiments.scales import SMALL, Entry, method, script
 
 COEFFICIENTS = {preset: (0.0, 0.3, 0.6, 0.9, 1.25) for preset in ("cpu", "paper")} | {"smoke": (0.0, 1.25)}
 RATES = {"smoke": (0.5, 2), "cpu": (0.25, 0.5, 1, 2, 4, 8), "paper": (0.25, 0.5, 1, 2, 4, 8)}  # times the preset's lr
@@ -26,14 +23,14 @@ COMPARED = (
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """The two maps, labelled "c 0.3 0.6" and "p 0.3 0.6", then "MATCHA, lr 0.4"."""
-    base, grid = replace(SMALL[preset], seed=seed), COEFFICIENTS[preset]
-    weights = replace(method(base, "AL-DSGD on D-PSGD"), p1=0.0, p2=0.0)
-    force = replace(method(base, "AL-DSGD on D-PSGD"), c1=0.0, c2=0.0, order="printed")
+    base, grid = SMALL[preset].but(seed=seed), COEFFICIENTS[preset]
+    weights = method(base, "AL-DSGD on D-PSGD").but(p1=0.0, p2=0.0)
+    force = method(base, "AL-DSGD on D-PSGD").but(c1=0.0, c2=0.0, order="printed")
     return [
-        *((f"c {a:g} {b:g}", replace(weights, c1=a, c2=b)) for a in grid for b in grid),
-        *((f"p {a:g} {b:g}", replace(force, p1=a, p2=b)) for a in grid for b in grid),
+        *((f"c {a:g} {b:g}", weights.but(c1=a, c2=b)) for a in grid for b in grid),
+        *((f"p {a:g} {b:g}", force.but(p1=a, p2=b)) for a in grid for b in grid),
         *(
-            (f"{label}, lr {base.lr * factor:g}", replace(method(base, label), lr=base.lr * factor))
+            (f"{label}, lr {base.lr * factor:g}", method(base, label).but(lr=base.lr * factor))
             for label in COMPARED
             for factor in RATES[preset]
         ),
@@ -41,4 +38,4 @@ def configurations(preset: str, seed: int) -> list[Entry]:
 
 
 if __name__ == "__main__":
-    script("sensitivity", __doc__, configurations)
+    script(__file__, __doc__, configurations)

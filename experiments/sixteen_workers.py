@@ -9,23 +9,20 @@ Hardware: one CPU core; 100 runs of about 3 s each, 5 minutes.
 Expect:   smaller differences on the denser graphs.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import SMALL, method, script
+from experiments.scales import SMALL, Entry, method, script
 
 COMPARED = ("D-PSGD", "MATCHA", "AL-DSGD on D-PSGD", "AL-DSGD on MATCHA", "AL-DSGD, three graphs")
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """Every method on every graph, labelled "MATCHA, graph 2"."""
-    base = replace(SMALL[preset], workers=16, seed=seed)
+    base = SMALL[preset].but(workers=16, seed=seed)
     return [
-        (f"{label}, graph {k}", replace(method(base, label), graph=f"matcha:{k}"))
+        (f"{label}, graph {k}", method(base, label).but(graph=f"matcha:{k}"))
         for k in (1, 2, 3, 4)
         for label in COMPARED
     ]
 
 
 if __name__ == "__main__":
-    script("sixteen_workers", __doc__, configurations)
+    script(__file__, __doc__, configurations)

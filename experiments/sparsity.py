@@ -9,11 +9,8 @@ Hardware: one CPU core; 300 runs of about 13 s each, 65 minutes (60 of them are 
 Expect:   where the paper is right, a gain that grows from 100 % to 38.5 %, at equal bytes for one, two, three graphs.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
 from experiments.configuration import RunConfig
-from experiments.scales import CIFAR10, LEVELS, method, script
+from experiments.scales import CIFAR10, LEVELS, Entry, method, script
 
 COMPARED = ("D-PSGD", "MATCHA", "AL-DSGD on D-PSGD", "AL-DSGD on MATCHA")
 
@@ -21,12 +18,12 @@ COMPARED = ("D-PSGD", "MATCHA", "AL-DSGD on D-PSGD", "AL-DSGD on MATCHA")
 def cell(base: RunConfig, label: str, level: str, graphs: int) -> RunConfig:
     """One method at one level with this many graphs; only a set on which workers cannot agree is let through."""
     alone = level == "38.5" and graphs == 1
-    return replace(method(base, label), graph=f"paper:{level}", graphs=graphs, disconnected=alone)
+    return method(base, label).but(graph=f"paper:{level}", graphs=graphs, disconnected=alone)
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """Every cell, labelled "MATCHA, 2 graphs, 69.2 %"."""
-    base = replace(CIFAR10[preset], seed=seed)
+    base = CIFAR10[preset].but(seed=seed)
     return [
         (f"{label}, {graphs} graph{'s' * (graphs > 1)}, {level} %", cell(base, label, level, graphs))
         for level in LEVELS
@@ -36,4 +33,4 @@ def configurations(preset: str, seed: int) -> list[Entry]:
 
 
 if __name__ == "__main__":
-    script("sparsity", __doc__, configurations)
+    script(__file__, __doc__, configurations)

@@ -10,10 +10,7 @@ Hardware: one CPU core; 80 runs of about 13 s each, 17 minutes (20 of them are s
 Expect:   the averaged model of workers that started apart needs its own statistics; workers themselves do not.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import CIFAR10, method, script
+from experiments.scales import CIFAR10, Entry, method, script
 
 STARTS = {
     "same": {"start": "same"},
@@ -29,13 +26,13 @@ STATISTICS = (
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """Two methods, labelled "D-PSGD, same start, own statistics"."""
-    base = replace(CIFAR10[preset], seed=seed)
+    base = CIFAR10[preset].but(seed=seed)
     return [
-        (f"{label}, {name} start, {policy} statistics", replace(method(base, label), batchnorm=policy, **STARTS[name]))
+        (f"{label}, {name} start, {policy} statistics", method(base, label).but(batchnorm=policy, **STARTS[name]))
         for label in ("D-PSGD", "AL-DSGD on D-PSGD")
         for name, policy in STATISTICS
     ]
 
 
 if __name__ == "__main__":
-    script("starts", __doc__, configurations)
+    script(__file__, __doc__, configurations)

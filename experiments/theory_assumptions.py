@@ -21,7 +21,8 @@ import pandas as pd
 import torch
 
 from aldsgd import models
-from aldsgd.data import load, normalise
+from aldsgd.data import normalise
+from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import paper_graph
 from aldsgd.leaders import ALDSGD
@@ -69,12 +70,12 @@ def one_run(setting: tuple, split: str, seed: int, root) -> tuple[list[dict], li
     build = partial(models.build, model, data.classes, data.shape)
     settings = Settings(epochs=epochs, lr=lr, batch=BATCH, weight_decay=DECAY, seed=seed, **SPLITS[split])
     trainer = Trainer(algorithm, build, data, settings)
-    inputs = normalise(data.train_images, data.mean, data.std, torch.float32)
+    inputs = normalise(data.train_inputs, data.mean, data.std, torch.float32)
     shards = [torch.from_numpy(shard) for shard in trainer.batches.shards]
     module = build()  # the architecture; its parameters are not read
-    local = [Objective(module, inputs[shard], data.train_labels[shard], DECAY) for shard in shards]
+    local = [Objective(module, inputs[shard], data.train_targets[shard], DECAY) for shard in shards]
     pick = torch.from_numpy(np.random.default_rng(seed).permutation(len(inputs))[:CURVATURE_SAMPLES])
-    whole = Objective(module, inputs[pick], data.train_labels[pick], DECAY)
+    whole = Objective(module, inputs[pick], data.train_targets[pick], DECAY)
     probe = LeaderProbe(trainer, build(), every)
     shared = {"dataset": dataset, "model": model, "split": split, "seed": seed, "train_images": len(inputs)}
     rows, quotients = [], []

@@ -7,10 +7,7 @@ Hardware: one CPU core. Time: about 4 minutes (cpu). paper: the same grid in the
 Expect:   the best rate lies inside the grid, and is the one that ``experiments.scales`` holds; a test compares them.
 """
 
-from dataclasses import replace
-
-from experiments.common import Entry
-from experiments.scales import CIFAR10, CIFAR100, SMALL, TUNING_SEED, method, script
+from experiments.scales import CIFAR10, CIFAR100, SMALL, TUNING_SEED, Entry, method, script
 
 RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 SEEDS = dict.fromkeys(("smoke", "cpu", "paper"), (TUNING_SEED,))
@@ -19,8 +16,8 @@ SEEDS = dict.fromkeys(("smoke", "cpu", "paper"), (TUNING_SEED,))
 def configurations(preset: str, seed: int) -> list[Entry]:
     """One run per data set and rate, labelled "cifar10, lr 0.2"."""
     bases = {SETTING[preset].dataset: method(SETTING[preset], "D-PSGD") for SETTING in (CIFAR10, CIFAR100, SMALL)}
-    return [(f"{name}, lr {lr:g}", replace(base, lr=lr, seed=seed)) for name, base in bases.items() for lr in RATES]
+    return [(f"{name}, lr {lr:g}", base.but(lr=lr, seed=seed)) for name, base in bases.items() for lr in RATES]
 
 
 if __name__ == "__main__":
-    script("tuning", __doc__, configurations, SEEDS)
+    script(__file__, __doc__, configurations, SEEDS)

@@ -8,14 +8,16 @@ import signal
 
 from aldsgd.workers import Workers
 from aldsgd.world import launched
-from experiments.common import command, parser, run_experiment
+from experiments.command import Session, command
 from experiments.configuration import RunConfig
+from experiments.options import execution, parser
+from experiments.runner import run_experiment
 
-RUN = RunConfig(model="mlp", method="aldsgd", core="matcha", graph="paper:100", graphs=2, lr=0.1, epochs=6,
-                precision="float64", train_images=1280, test_images=100)  # fmt: skip
+RUN = RunConfig(model="mlp", method="aldsgd", graph="paper:100", graphs=2, lr=0.1, epochs=6, momentum=0.9, nesterov=True,
+                precision="float64", train_images=1280, test_images=100, options={"core": "matcha"})  # fmt: skip
 
 
-def main() -> None:
+def main(session: Session) -> None:
     place = tuple(map(int, os.environ.get("ALDSGD_KILL", "-1:-1").split(":")))
     first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     compute = Workers.compute_gradients
@@ -26,8 +28,8 @@ def main() -> None:
         return compute(self, inputs, targets, step)
 
     Workers.compute_gradients = deadly
-    options = parser("a run that is killed", seeds=(0,)).parse_args()
-    run_experiment("killed", lambda preset, seed: [("run", RUN)], options)
+    options = parser("a run that is killed", (0,)).parse_args()
+    run_experiment(session, "killed", [("run", 0, RUN)], execution(options), "cpu")
     print("done")
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,41 +20,49 @@ import numpy as np
 import torch
 
 from aldsgd import models
-from aldsgd.algorithm import Algorithm, iterate
-from aldsgd.data import load
+from aldsgd.algorithm import Algorithm
+from aldsgd.codecs import Sparse
+from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, line, paper_set, ring, star
-from aldsgd.leaders import ALDSGD
+from aldsgd.leaders import ALDSGD, Averaging, Force, best_worker, maximum_degree_worker
+from aldsgd.links import Arcs, Broadcast, Pairs, Reduce
 from aldsgd.network import LocalNetwork
+from aldsgd.step import Exchange, Gossip, Step
+from aldsgd.stepper import Acting
 from aldsgd.training import Trainer
 from aldsgd.world import World, join
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD
-from experiments import common
+from experiments.command import command
 from experiments.configuration import RunConfig
+from tests.stepping import rule, state_of, take
 
 ROOT = Path(__file__).resolve().parents[1]
 # 8 workers, batch 16, 10 steps an epoch.
 BASE = RunConfig(model="logistic", lr=0.05, batch=16, epochs=5, eval_every=5, precision="float64", train_images=1280,
-                 test_images=100, graph="paper:53.8", method="aldsgd", core="dpsgd")  # fmt: skip
+                 test_images=100, graph="paper:53.8", method="aldsgd")  # fmt: skip
 METHODS = {
-    "dpsgd": replace(BASE, method="dpsgd"),
-    "dpsgd_cwa": replace(BASE, method="dpsgd_cwa"),
-    "dpsgd_cwa_rotating": replace(BASE, method="dpsgd_cwa", graphs=3),
-    "matcha": replace(BASE, method="matcha"),
-    "allreduce": replace(BASE, method="allreduce"),
+    "dpsgd": BASE.but(method="dpsgd"),
+    "dpsgd_cwa": BASE.but(method="dpsgd_cwa"),
+    "dpsgd_cwa_rotating": BASE.but(method="dpsgd_cwa", graphs=3),
+    "matcha": BASE.but(method="matcha"),
+    "allreduce": BASE.but(method="allreduce"),
     "released_dpsgd": BASE,
-    "released_matcha": replace(BASE, core="matcha"),
-    "printed_dpsgd": replace(BASE, order="printed"),
-    "printed_matcha": replace(BASE, core="matcha", order="printed", force_scale="lr"),
-    "rotating": replace(BASE, graphs=3, period=2),
+    "released_matcha": BASE.but(core="matcha"),
+    "printed_dpsgd": BASE.but(order="printed"),
+    "printed_matcha": BASE.but(core="matcha", order="printed", force_scale="lr"),
+    "rotating": BASE.but(graphs=3, period=2),
+    "nesterov": BASE.but(momentum=0.9, nesterov=True, schedule="cosine", warmup=0.5),
+    "printed_adam": BASE.but(optimizer="adam", lr=0.01, order="printed", force_scale="lr"),
+    "rates": BASE.but(lr=tuple(0.01 * k for k in range(1, 9)), momentum=0.5),
 }
 CONFIGURATIONS = {
     **METHODS,
-    **{f"{name}_float32": replace(c, precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
+    **{f"{name}_float32": c.but(precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
     # BatchNorm: running statistics differ between workers, and are needed for the averaged model.
-    "statistics": replace(BASE, model="resnet_small", train_images=256, epochs=2, eval_every=1, bn_images=64),
+    "statistics": BASE.but(model="resnet_small", train_images=256, epochs=2, eval_every=1, bn_images=64),
 }
 
 
@@ -62,21 +70,23 @@ def trained(config: RunConfig, world: World) -> dict:
     """Train one configuration; on rank 0, what must not depend on the number of processes."""
     data = load(config.dataset).subset(config.train_images, config.test_images)
     algorithm = config.algorithm(10)
-    leaders = []
-    if isinstance(algorithm, ALDSGD):
-        selection = algorithm.leaders
+    leaders, selected = [], {}
+    for kind in (Averaging, Force):
+        selected[kind] = kind.rows
 
-        def logged(hood):
-            best, largest = selection(hood)
-            leaders.append(torch.stack([hood.col[best > 0], hood.col[largest > 0]]))
-            return best, largest
+        def logged(self, hood, losses, lr, rows=kind.rows):
+            found = best_worker(hood, losses), maximum_degree_worker(hood, losses)
+            leaders.append(torch.stack([hood.col[entry] for entry in found]))
+            return rows(self, hood, losses, lr)
 
-        algorithm.leaders = logged
+        kind.rows = logged
     hosting = ProcessNetwork(config.workers, world) if world.size > 1 else LocalNetwork(config.workers)
     build = partial(models.build, config.model, data.classes, data.shape)
     trainer = Trainer(algorithm, build, data, config.settings(), hosting=hosting)
     result = trainer.run()
-    parameters = [hosting.bring(i, [trainer._tensors(i)["parameters"]])[0].clone() for i in range(config.workers)]
+    for kind, rows in selected.items():
+        kind.rows = rows
+    parameters = [hosting.bring(i, [trainer._tensors(i)["x"]])[0].clone() for i in range(config.workers)]
     found = {"parameters": torch.stack(parameters).numpy(), "wire_bytes": hosting.total_wire_bytes()}
     if leaders:
         log = torch.stack(leaders)
@@ -102,11 +112,36 @@ class Scheduled(Algorithm):
     n: int
     schedule: object
 
-    def matchings(self, t):
-        return self.schedule(t)
+    def step(self, t):
+        return Step(after=Exchange(Pairs(self.schedule(t)), Gossip(0.2)))
 
-    def after(self, t, hood):
-        return hood.gossip(0.2)
+
+class Everything(Algorithm):
+    """No method: every kind of link in turn, on models, a row, and a number for each worker, with two centres."""
+
+    n, centres, state = 8, 2, {"y": "row", "w": "number"}
+
+    def begin(self, state):
+        state.y.copy_(state.x)
+        state.w.fill_(1.0)
+
+    def step(self, t):
+        far = tuple(((i, (i + 2 ** (t % 3)) % 8)) for i in range(8))
+        groups = ((0, 1, 2, 3), (4, 5, 6, 7)) if t % 2 else (tuple(range(8)),)
+        return (
+            Step(after=Exchange(Arcs((far,)), Gossip(0.5), ("x", "w"))),
+            Step(before=Exchange(Pairs(ring(8).matchings), Gossip(0.3), ("y",)), acting=(0, 3, 5)),
+            Step(after=Exchange(Broadcast(groups, tuple(group[t % 4] for group in groups)), Gossip(0.2))),
+            Step(after=Exchange(Broadcast(groups), Gossip(0.4)), losses="all"),
+            Step(after=Exchange(Reduce(groups, tuple(group[t % 4] for group in groups)), Gossip(0.1), ("x", "y"))),
+            Step(after=Exchange(Pairs(tuple(((i, 8),) for i in range(8))), Gossip(0.05)), losses="links"),
+            Step(after=Exchange(Broadcast(((*range(8), 9),), (9,)), Gossip(0.1))),
+            Step(after=Exchange(Pairs(paper_set(100, 1)[0].matchings), Gossip(0.2), ("y",), Sparse(5))),
+        )[t % 8]
+
+    def settle(self, step, state, local):
+        kept = state.y.abs().topk(5, dim=1)
+        state.y.copy_(torch.zeros_like(state.y).scatter_(1, kept.indices, state.y.gather(1, kept.indices)) + 0.0)
 
 
 def sometimes(t):
@@ -131,28 +166,39 @@ def graph_algorithm(name: str) -> Algorithm:
     graphs = {"ring": ring(8), "line": line(8), "star": star(8), "complete": complete(8)}
     if name in graphs:
         return ALDSGD(DPSGD(graphs[name]), order="printed" if name == "complete" else "released")
+    if name == "everything":
+        return Everything()
     if name == "disconnected":
         return ALDSGD(DPSGD(paper_set(38.5, 3)[0], allow_disconnected=True))
     return ALDSGD(Scheduled(8, {"sometimes_none": sometimes, "random": random_matchings}[name]))
 
 
 def walk(name: str, hosting: LocalNetwork) -> np.ndarray:
-    """Steps toward one point per worker, with losses that make leaders change; all models (8, 33) on rank 0."""
-    algorithm, hosted = graph_algorithm(name), list(hosting.workers)
+    """Steps toward one point per worker, with losses that make leaders change; all models, (8 + centres, 33), on rank 0."""
+    algorithm, hosted, data = graph_algorithm(name), list(hosting.hosted), len(hosting.workers)
     rng = np.random.default_rng(0)
-    start, goal = (torch.tensor(rng.normal(size=(8, 33)))[hosted] for _ in range(2))
+    start, goal = (torch.tensor(rng.normal(size=(8 + algorithm.centres, 33)))[hosted] for _ in range(2))
     models, delays = start.clone(), np.random.default_rng(hosting.rank)
+    state, local = state_of(algorithm, models), rule(models, hosting, 0.1, momentum=0.5 if name == "everything" else 0.0)
     for t in range(500 if name == "random" else 60):
         hosting.step = t
         if hosting.size > 1 and delays.random() < 0.1:
             time.sleep(0.002)
-        losses = (models - goal).square().sum(dim=1)
-        iterate(algorithm, t, hosting, models, models - goal, 0.1, losses)
-    return torch.stack([hosting.bring(w, [models[w - hosted[0] if w in hosted else 0]])[0] for w in range(8)]).numpy()
+        losses = (models - goal)[:data].square().sum(dim=1)
+        acting = algorithm.step(t).acting
+        if acting is None:
+            take(algorithm, t, hosting, models, (models - goal)[:data], 0.1, losses, state, local)
+        else:
+            places = [i for i, worker in enumerate(hosting.workers) if worker in acting]
+            some = Acting(local, places)
+            take(algorithm, t, hosting, models, (models - goal)[:data], 0.1, losses, state, some)
+    found = [torch.cat([getattr(state, name) for name in ("x", *algorithm.state)], dim=1)]
+    rows = range(8 + algorithm.centres)
+    return torch.stack([hosting.bring(w, [found[0][w - hosted[0] if w in hosted else 0]])[0] for w in rows]).numpy()
 
 
 def graph(world: World, folder: Path, name: str) -> None:
-    models = walk(name, ProcessNetwork(8, world))
+    models = walk(name, ProcessNetwork(8, world, graph_algorithm(name).centres))
     if world.rank == 0:
         np.savez(folder / "models.npz", models=models)
 
@@ -166,7 +212,7 @@ def lost(world: World, folder: Path, how: str, method: str) -> None:
         hosting.step = t
         if t == 5 and world.rank == 2:
             os.kill(os.getpid(), {"stop": signal.SIGSTOP, "kill": signal.SIGKILL}[how])
-        iterate(algorithm, t, hosting, models, models, 0.1, torch.zeros(len(models)))
+        take(algorithm, t, hosting, models, models.clone(), 0.1, torch.zeros(len(models)))
 
 
 def wrong(world: World, folder: Path, when: str) -> None:
@@ -183,7 +229,7 @@ def wrong(world: World, folder: Path, when: str) -> None:
     for t in range(10):
         if t == 5:
             check()
-        iterate(DPSGD(ring(8)), t, hosting, models, models, 0.1, torch.zeros(len(models)))
+        take(DPSGD(ring(8)), t, hosting, models, models.clone(), 0.1, torch.zeros(len(models)))
 
 
 def uneven(world: World, folder: Path) -> None:
@@ -219,9 +265,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def work(job: str, timeout: float, folder: Path, arguments: list[str]) -> None:
-    with join("cpu", timeout) as world:
-        JOBS[job](world, folder, *arguments)
+def work(job: str, session, timeout: float, folder: Path, arguments: list[str]) -> None:
+    with join("cpu", timeout) as session.world:
+        JOBS[job](session.world, folder, *arguments)
 
 
 def main() -> None:
@@ -236,7 +282,7 @@ def main() -> None:
         if child == 0:
             os.environ["RANK"] = str(rank)
             warnings.simplefilter("ignore")
-            common.command(lambda: work(job, timeout, folder, arguments))
+            command(lambda session: work(job, session, timeout, folder, arguments))
             sys.exit(0)
         children[child] = rank
     codes = {}

@@ -10,16 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aldsgd import network
-from aldsgd.algorithm import Algorithm, iterate
+from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Topology, paper_graph, paper_set, ring
 from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.links import Pairs
 from aldsgd.network import LocalNetwork
+from aldsgd.step import Exchange, Gossip, Step
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD, ReleasedDPSGD
 from baselines.matcha import MATCHA
 from baselines.single import Single
 from tests import reference
+from tests.stepping import take
 
 
 class FixedCore(Algorithm):
@@ -28,17 +31,13 @@ class FixedCore(Algorithm):
     def __init__(self, n, matchings, alpha):
         self.n, self.active, self.alpha = n, matchings, alpha
 
-    def matchings(self, t):
-        return self.active
-
-    def after(self, t, hood):
-        return hood.gossip(self.alpha)
+    def step(self, t):
+        return Step(after=Exchange(Pairs(self.active), Gossip(self.alpha)))
 
 
 def advance(algorithm, x, grads, losses, lr, t=0):
     models = torch.tensor(x)
-    lr = torch.tensor(lr) if np.ndim(lr) else lr
-    iterate(algorithm, t, LocalNetwork(algorithm.n), models, torch.tensor(grads), lr, torch.tensor(losses))
+    take(algorithm, t, LocalNetwork(algorithm.n), models, torch.tensor(grads), lr, torch.tensor(losses))
     return models.numpy()
 
 
@@ -154,37 +153,37 @@ def test_all_reduce_and_no_exchange():
 def test_released_schedule_makes_the_maximum_degree_leader_inert():
     core, local = ReleasedDPSGD(paper_graph(100)), LocalNetwork(8)
     for t in range(6):
-        hood = local.neighbourhood(core.matchings(t))
-        hood.loss = torch.rand(8, generator=torch.Generator().manual_seed(t))[hood.col]
-        assert torch.equal(hood.col[maximum_degree_worker(hood)], torch.arange(8))
-    hood = local.neighbourhood(DPSGD(paper_graph(100)).matchings(0))
-    hood.loss = torch.zeros(8)[hood.col]
-    assert not torch.equal(hood.col[maximum_degree_worker(hood)], torch.arange(8))
+        hood = local.neighbourhood(core.step(t).links)
+        losses = torch.rand(8, generator=torch.Generator().manual_seed(t))[hood.col]
+        assert torch.equal(hood.col[maximum_degree_worker(hood, losses)], torch.arange(8))
+    hood = local.neighbourhood(DPSGD(paper_graph(100)).step(0).links)
+    assert not torch.equal(hood.col[maximum_degree_worker(hood, torch.zeros(8)[hood.col])], torch.arange(8))
 
 
 def test_released_schedule_alternates_two_matchings_and_counts_each_graph_apart():
     graph = paper_graph(100)
-    assert [ReleasedDPSGD(graph).matchings(t) for t in range(4)] == [(graph.matchings[t % 2],) for t in range(4)]
+    alone = [ReleasedDPSGD(graph).step(t).links.matchings for t in range(4)]
+    assert alone == [(graph.matchings[t % 2],) for t in range(4)]
     a, b = paper_set(100, 2)
     rotating = ReleasedDPSGD((a, b))
     expected = [a.matchings[1], b.matchings[1], a.matchings[0], b.matchings[0], a.matchings[1], b.matchings[1]]
-    assert [rotating.matchings(t)[0] for t in range(6)] == expected
+    assert [rotating.step(t).links.matchings[0] for t in range(6)] == expected
 
 
 def test_a_loss_that_is_not_finite_never_leads():
-    hood = LocalNetwork(3).neighbourhood((((0, 1),), ((1, 2),)))
-    hood.loss = torch.tensor([float("nan"), 2.0, float("-inf")])[hood.col]
-    assert hood.col[best_worker(hood)].tolist() == [1, 1, 1]
-    assert hood.col[maximum_degree_worker(hood)].tolist() == [1, 1, 1]
-    hood.loss = torch.full((3,), float("nan"))[hood.col]
-    assert hood.col[best_worker(hood)].tolist() == [0, 1, 2]
+    hood = LocalNetwork(3).neighbourhood(Pairs((((0, 1),), ((1, 2),))))
+    losses = torch.tensor([float("nan"), 2.0, float("-inf")])[hood.col]
+    assert hood.col[best_worker(hood, losses)].tolist() == [1, 1, 1]
+    assert hood.col[maximum_degree_worker(hood, losses)].tolist() == [1, 1, 1]
+    losses = torch.full((3,), float("nan"))[hood.col]
+    assert hood.col[best_worker(hood, losses)].tolist() == [0, 1, 2]
 
 
 def test_leaders_act_only_at_every_period_th_step_of_an_epoch():
     core = DPSGD(paper_graph(100))
     within = ALDSGD(core, period=40, steps_per_epoch=391)
-    assert [t for t in range(900) if within.needs_loss(t)] == [*range(0, 391, 40), *range(391, 782, 40), 782, 822, 862]
-    assert [t for t in range(100) if ALDSGD(core, period=40).needs_loss(t)] == [0, 40, 80]
+    assert [t for t in range(900) if within.leads(t)] == [*range(0, 391, 40), *range(391, 782, 40), 782, 822, 862]
+    assert [t for t in range(100) if ALDSGD(core, period=40).leads(t)] == [0, 40, 80]
     rng = np.random.default_rng(0)
     x, grads, losses = rng.normal(size=(8, 3)), rng.normal(size=(8, 3)), rng.normal(size=8)
     np.testing.assert_array_equal(
@@ -229,6 +228,8 @@ def test_threads_share_the_columns_of_large_models(monkeypatch, n):
         (dict(force_scale="two"), "one, lr"),
         (dict(candidates="all"), "closed, neighbours"),
         (dict(period=0), "period = 0"),
+        (dict(period=1.5), "period = 1.5"),
+        (dict(c1="much"), "c1 = much"),
     ],
 )
 def test_bad_coefficients_and_options_are_refused(arguments, message):
@@ -251,12 +252,12 @@ def test_graphs_that_do_not_fit_and_cores_that_mix_first_are_refused():
         DPSGD(())
     with pytest.raises(ConfigError, match="unknown form"):
         DPSGD(ring(4), form="mix")
-    with pytest.raises(ConfigError, match="before the gradient step"):
+    with pytest.raises(ConfigError, match="does not mix once after the gradient step"):
         ALDSGD(DPSGD(ring(4), form="combine_while_adapt"))
     with pytest.raises(ConfigError, match="two matchings"):
         ReleasedDPSGD(Topology.from_edges(2, [(0, 1)]))
     with pytest.raises(ConfigError, match="not a matching"):
-        LocalNetwork(3).neighbourhood((((0, 1), (1, 2)),))
+        LocalNetwork(3).neighbourhood(Pairs((((0, 1), (1, 2)),)))
 
 
 def test_disconnected_graphs_are_refused_unless_allowed():
@@ -267,3 +268,36 @@ def test_disconnected_graphs_are_refused_unless_allowed():
         MATCHA(a)
     DPSGD(a, allow_disconnected=True)
     DPSGD((a, b, c))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: ALDSGD(ring(4)), "wrap a gossip method"),
+        (lambda: ALDSGD(AllReduce(4)), "does not mix once"),
+        (lambda: ALDSGD(ALDSGD(DPSGD(ring(4)))), "does not mix once"),
+        (lambda: DPSGD(nx.cycle_graph(4)), "Topology.from_networkx"),
+        (lambda: DPSGD([nx.cycle_graph(4)]), "Topology.from_networkx"),
+        (lambda: DPSGD(7), "Topology"),
+        (lambda: DPSGD(ring(4), matrix=np.eye(3)), "shape"),
+        (lambda: DPSGD(ring(4), matrix=np.full((4, 4), 0.25)), "no link"),
+        (lambda: DPSGD(ring(4), matrix=np.eye(4) * 2), "sum to one"),
+        (lambda: Pairs(((0, 1), (1, 2))), "matchings"),
+    ],
+)
+def test_slips_of_the_library_are_one_sentence(make, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        algorithm = make()
+        advance(algorithm, np.zeros((algorithm.n, 2)), np.zeros((algorithm.n, 2)), np.zeros(algorithm.n), 0.1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_matrix_of_ones_own_is_what_mixes():
+    graph, rng = paper_graph(100), np.random.default_rng(0)
+    W = np.zeros((8, 8))
+    for a, b in graph.edges:
+        W[a, b] = W[b, a] = rng.uniform(0, 0.2)
+    W += np.diag(1 - W.sum(axis=1))
+    x, grads = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
+    found = advance(DPSGD(graph, matrix=W), x, grads, np.zeros(8), 0.1)
+    np.testing.assert_allclose(found, W @ (x - 0.1 * grads), rtol=0, atol=1e-13)

@@ -15,7 +15,7 @@ import torch
 
 from aldsgd import models
 from aldsgd.checkpoint import Checkpoints, Snapshot
-from aldsgd.data import load
+from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
 from aldsgd.records import CLOCK_COLUMNS, RunStore
 from aldsgd.training import Trainer

@@ -15,7 +15,8 @@ from torchvision import datasets as tv
 from torchvision.transforms import functional as tvf
 
 from aldsgd import datasets
-from aldsgd.data import Batches, Data, augment, load, normalise, split, steps_per_epoch
+from aldsgd.data import Batches, augment, normalise, split, steps_per_epoch
+from aldsgd.datasets import Data, load
 from aldsgd.errors import ConfigError
 
 
@@ -241,15 +242,15 @@ def test_from_arrays_takes_numpy_and_tensors_and_computes_channel_statistics():
     parts = arrays()
     data = Data.from_arrays(*parts)
     assert (data.classes, data.shape, data.name) == (4, (3, 4, 5), "custom")
-    assert data.train_images.dtype == torch.uint8 and data.train_labels.dtype == torch.int64
+    assert data.train_inputs.dtype == torch.uint8 and data.train_targets.dtype == torch.int64
     pixels = parts[0] / 255
     np.testing.assert_allclose(data.mean, pixels.mean((0, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(data.std, pixels.std((0, 2, 3)), rtol=1e-6)
     same = Data.from_arrays(*map(torch.from_numpy, parts))
-    assert torch.equal(same.train_images, data.train_images) and torch.equal(same.mean, data.mean)
+    assert torch.equal(same.train_inputs, data.train_inputs) and torch.equal(same.mean, data.mean)
     moved = data.to("meta")
-    assert moved.train_images.device.type == moved.test_labels.device.type == moved.mean.device.type == "meta"
-    assert data.train_images.device.type == "cpu" and moved.classes == 4
+    assert moved.train_inputs.device.type == moved.test_targets.device.type == moved.mean.device.type == "meta"
+    assert data.train_inputs.device.type == "cpu" and moved.classes == 4
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -259,31 +260,31 @@ def test_from_arrays_keeps_float_features(dtype):
     data = Data.from_arrays(x, [0, 1, 2, 0, 1, 2], x[::-1], [0, 1, 2, 0, 1, 2], classes=9)
     assert data.mean is data.std is None
     assert (data.classes, data.shape) == (9, (5,))
-    np.testing.assert_array_equal(data.train_images.numpy(), x)
-    np.testing.assert_array_equal(data.test_images.numpy(), x[::-1])
+    np.testing.assert_array_equal(data.train_inputs.numpy(), x)
+    np.testing.assert_array_equal(data.test_inputs.numpy(), x[::-1])
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (dict(train_images=np.zeros((40, 3, 4, 6), np.uint8)), "same shape"),
-        (dict(train_images=np.zeros((40, 3, 4, 5), np.float32)), "same shape and type"),
-        (dict(train_images=np.zeros((40, 3, 4, 5), np.int64)), "uint8"),
-        (dict(train_images=np.zeros((40, 4, 5), np.uint8)), "N, C, H, W"),
-        (dict(train_images=np.zeros((40, 32, 32, 3), np.uint8)), "channels last"),
-        (dict(train_images=np.full((40, 3), np.nan)), "not finite"),
-        (dict(train_images=np.zeros((0, 3, 4, 5), np.uint8)), "no samples"),
-        (dict(train_labels=np.zeros(39, int)), "one per sample"),
-        (dict(train_labels=np.zeros(40)), "integers"),
-        (dict(train_labels=np.full(40, -1)), "integers"),
-        (dict(test_labels=np.full(20, 4), classes=4), "label 4"),
+        (dict(train_inputs=np.zeros((40, 3, 4, 6), np.uint8)), "same shape"),
+        (dict(train_inputs=np.zeros((40, 3, 4, 5), np.float32)), "same shape and type"),
+        (dict(train_inputs=np.zeros((40, 3, 4, 5), np.int64)), "uint8"),
+        (dict(train_inputs=np.zeros((40, 4, 5), np.uint8)), "N, C, H, W"),
+        (dict(train_inputs=np.zeros((40, 32, 32, 3), np.uint8)), "channels last"),
+        (dict(train_inputs=np.full((40, 3), np.nan)), "not finite"),
+        (dict(train_inputs=np.zeros((0, 3, 4, 5), np.uint8)), "no samples"),
+        (dict(train_targets=np.zeros(39, int)), "one per sample"),
+        (dict(train_targets=np.zeros(40)), "integers"),
+        (dict(train_targets=np.full(40, -1)), "integers"),
+        (dict(test_targets=np.full(20, 4), classes=4), "label 4"),
         (dict(mean=[0.5] * 3), "both or neither"),
         (dict(mean=[0.5] * 2, std=[0.5] * 2), "per channel"),
         (dict(mean=[0.5] * 3, std=[0.5, 0.0, 0.5]), "above zero"),
     ],
 )
 def test_from_arrays_refuses_what_does_not_fit(change, words):
-    parts = dict(zip(("train_images", "train_labels", "test_images", "test_labels"), arrays(), strict=True))
+    parts = dict(zip(("train_inputs", "train_targets", "test_inputs", "test_targets"), arrays(), strict=True))
     with pytest.raises(ConfigError, match=words):
         Data.from_arrays(**(parts | change))
 
@@ -296,16 +297,16 @@ def test_subset_is_balanced_fixed_ordered_and_nested():
     chosen = {}
     for limit in (4, 18, 31, 89):
         small = data.subset(limit, 10)
-        assert len(small.train_images) == len(small.train_labels) == limit and len(small.test_labels) == 10
-        counts = np.bincount(small.train_labels, minlength=9)
+        assert len(small.train_inputs) == len(small.train_targets) == limit and len(small.test_targets) == 10
+        counts = np.bincount(small.train_targets, minlength=9)
         assert counts.max() - counts.min() <= 1
-        where = small.train_images[:, 0, 0, 0].tolist()
-        assert where == sorted(where) and small.train_labels.tolist() == (np.array(where) // 10).tolist()
+        where = small.train_inputs[:, 0, 0, 0].tolist()
+        assert where == sorted(where) and small.train_targets.tolist() == (np.array(where) // 10).tolist()
         chosen[limit] = set(where)
-        assert torch.equal(small.train_images, data.subset(limit).train_images)
+        assert torch.equal(small.train_inputs, data.subset(limit).train_inputs)
     assert chosen[4] < chosen[18] < chosen[31] < chosen[89]
-    assert torch.equal(data.subset(90, None).train_images, data.train_images)
-    assert len(data.subset(1000, 3).train_labels) == 90
+    assert torch.equal(data.subset(90, None).train_inputs, data.train_inputs)
+    assert len(data.subset(1000, 3).train_targets) == 90
     assert torch.equal(data.subset(4).mean, data.mean)
     with pytest.raises(ConfigError, match="leaves nothing"):
         data.subset(0)
@@ -318,15 +319,15 @@ def test_digits_are_a_fixed_stratified_part_of_scikit_learns():
     from sklearn.datasets import load_digits
 
     data, again = load("digits"), load("digits", root="nowhere")
-    assert (data.shape, data.classes, data.train_images.dtype) == ((1, 8, 8), 10, torch.uint8)
-    assert torch.equal(data.train_images, again.train_images)
+    assert (data.shape, data.classes, data.train_inputs.dtype) == ((1, 8, 8), 10, torch.uint8)
+    assert torch.equal(data.train_inputs, again.train_inputs)
     pixels, labels = load_digits(return_X_y=True)
     for c in range(10):
-        test, train = int((data.test_labels == c).sum()), int((data.train_labels == c).sum())
+        test, train = int((data.test_targets == c).sum()), int((data.train_targets == c).sum())
         assert train + test == (labels == c).sum()
         assert abs(test - 0.2 * (train + test)) <= 0.5
-    both = torch.cat([data.train_images, data.test_images]).flatten(1).numpy()
-    tagged = np.column_stack([both, torch.cat([data.train_labels, data.test_labels])])
+    both = torch.cat([data.train_inputs, data.test_inputs]).flatten(1).numpy()
+    tagged = np.column_stack([both, torch.cat([data.train_targets, data.test_targets])])
     original = np.column_stack([np.round(pixels / 16 * 255), labels])
     assert sorted(map(tuple, tagged)) == sorted(map(tuple, original.astype(int)))
 
@@ -360,8 +361,8 @@ def test_image_folders_give_the_pixels_and_alphabetical_labels(tmp_path, monkeyp
     monkeypatch.setenv("ALDSGD_DATA", str(tmp_path))
     data = load(name)
     for part, images, labels in (
-        ("train", data.train_images, data.train_labels),
-        ("test", data.test_images, data.test_labels),
+        ("train", data.train_inputs, data.train_targets),
+        ("test", data.test_inputs, data.test_targets),
     ):
         paths = sorted(path for path in pixels if path.startswith(part + "/"))
         assert labels.tolist() == ["abcdefghij".index(path.split("/")[1][0]) for path in paths]
@@ -377,12 +378,12 @@ def test_decoded_images_are_cached_until_the_folder_changes(cifar_folders, own_c
     monkeypatch.setattr(datasets, "_decode", lambda paths, shape: decoded.append(1) or decode(paths, shape))
     first, second = load("cifar10", root), load("cifar10", str(root))
     assert len(decoded) == 2
-    assert torch.equal(first.train_images, second.train_images)
-    assert torch.equal(first.test_labels, second.test_labels)
+    assert torch.equal(first.train_inputs, second.train_inputs)
+    assert torch.equal(first.test_targets, second.test_targets)
 
     path = root / "cifar10" / "train" / "a class" / "0.png"
     Image.new("RGB", (32, 32), (9, 8, 7)).save(path)
-    assert load("cifar10", root).train_images[0, :, 0, 0].tolist() == [9, 8, 7]
+    assert load("cifar10", root).train_inputs[0, :, 0, 0].tolist() == [9, 8, 7]
     assert len(decoded) == 4
     assert [file.suffix for file in (own_cache / "decoded").iterdir()] == [".npz"]
 
@@ -397,16 +398,16 @@ def test_a_damaged_cache_file_is_made_again(cifar_folders, own_cache, damage):
     cached.write_bytes(
         {"cut": bytes(content[: len(content) // 2]), "flip": bytes(content), "empty": b"", "foreign": b"x" * 99}[damage]
     )
-    assert torch.equal(load("cifar10", root).train_images, whole.train_images)
+    assert torch.equal(load("cifar10", root).train_inputs, whole.train_inputs)
     with np.load(cached) as stored:
-        np.testing.assert_array_equal(stored["train_images"], whole.train_images)
+        np.testing.assert_array_equal(stored["train_inputs"], whole.train_inputs)
 
 
 def test_an_unwritable_cache_only_warns(cifar_folders, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ALDSGD_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match="not kept"):
-        assert len(load("cifar10", tmp_path).train_labels) == 30
+        assert len(load("cifar10", tmp_path).train_targets) == 30
 
 
 def damaged(root, name, *words, **options):
@@ -456,10 +457,10 @@ def test_torchvisions_fashion_mnist_layout_comes_first(tmp_path):
     parts = write_idx(tmp_path)
     write_folders(tmp_path, "fashionmnist", 28, 1)
     data = load("fashionmnist", tmp_path)
-    np.testing.assert_array_equal(data.train_images, parts[0][:, None])
-    np.testing.assert_array_equal(data.train_labels, parts[1])
-    np.testing.assert_array_equal(data.test_images, parts[2][:, None])
-    np.testing.assert_array_equal(data.test_labels, parts[3])
+    np.testing.assert_array_equal(data.train_inputs, parts[0][:, None])
+    np.testing.assert_array_equal(data.train_targets, parts[1])
+    np.testing.assert_array_equal(data.test_inputs, parts[2][:, None])
+    np.testing.assert_array_equal(data.test_targets, parts[3])
     assert data.mean.tolist() == pytest.approx([0.2860]) and data.std.tolist() == pytest.approx([0.3530])
 
 
@@ -520,11 +521,11 @@ def write_cifar(root, monkeypatch, name):
 def test_torchvisions_cifar_layout(tmp_path, monkeypatch, name):
     folder, expected = write_cifar(tmp_path, monkeypatch, name)
     data = load(name, tmp_path)
-    np.testing.assert_array_equal(data.train_images, expected["train_list"][0])
-    np.testing.assert_array_equal(data.train_labels, expected["train_list"][1])
-    np.testing.assert_array_equal(data.test_images, expected["test_list"][0])
-    np.testing.assert_array_equal(data.test_labels, expected["test_list"][1])
-    assert data.train_images.is_contiguous()
+    np.testing.assert_array_equal(data.train_inputs, expected["train_list"][0])
+    np.testing.assert_array_equal(data.train_targets, expected["train_list"][1])
+    np.testing.assert_array_equal(data.test_inputs, expected["test_list"][0])
+    np.testing.assert_array_equal(data.test_targets, expected["test_list"][1])
+    assert data.train_inputs.is_contiguous()
 
     file = folder / ("data_batch_3" if name == "cifar10" else "train")
     file.write_bytes(file.read_bytes()[:-1])
@@ -555,8 +556,8 @@ def test_downloads_are_torchvisions_and_only_where_nothing_is_there(tmp_path, mo
     damaged(tmp_path, "fashionmnist", "could not fetch", tmp_path, "no route to host", download=True)
 
     monkeypatch.setattr(tv.FashionMNIST, "download", lambda self: write_idx(tmp_path / "new"))
-    assert len(load("fashionmnist", tmp_path / "new", download=True).train_labels) == 20
+    assert len(load("fashionmnist", tmp_path / "new", download=True).train_targets) == 20
 
     monkeypatch.setattr(tv.FashionMNIST, "download", refuse)
     write_folders(tmp_path / "folders", "fashionmnist", 28, 1)
-    assert len(load("fashionmnist", tmp_path / "folders", download=True).train_labels) == 30
+    assert len(load("fashionmnist", tmp_path / "folders", download=True).train_targets) == 30

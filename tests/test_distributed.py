@@ -15,10 +15,11 @@ import torch
 import torch.distributed as dist
 
 from aldsgd import models, world
-from aldsgd.data import load
+from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork, SharedNeighbourhood
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import paper_graph
+from aldsgd.links import Pairs
 from aldsgd.network import LocalNetwork
 from aldsgd.training import Trainer
 from aldsgd.world import PeerError, World, join, meet, own_device
@@ -71,6 +72,9 @@ def test_leaders_were_compared_at_every_step(alone):
         "printed_dpsgd": (8, 100, 2),
         "printed_matcha": (8, 100, 2),
         "rotating": (8, 25, 2),
+        "nesterov": (8, 50, 2),
+        "printed_adam": (8, 100, 2),
+        "rates": (8, 50, 2),
     }
     assert len(np.unique(alone["released_dpsgd"]["leaders"][:, :, 0])) > 2
 
@@ -87,7 +91,8 @@ def test_wire_bytes_are_those_counted_by_hand(spread):
     if size == 8:
         assert wire["released_dpsgd"] == STEPS * 2 * EDGES * (row + loss) == 3_645_600
         assert wire["printed_dpsgd"] == STEPS * 2 * EDGES * (2 * row + loss)
-        active = sum(len(m) for t in range(STEPS) for m in MATCHA(paper_graph(53.8), 0.5, seed=0).matchings(t))
+        matcha = MATCHA(paper_graph(53.8), 0.5, seed=0)
+        active = sum(len(m) for t in range(STEPS) for m in matcha.step(t).links.matchings)
         assert wire["matcha"] == 2 * active * row
 
 
@@ -98,17 +103,19 @@ def test_nothing_is_sent_inside_one_process(alone):
 @pytest.mark.parametrize(
     "name, size",
     [("ring", 8), ("line", 8), ("star", 8), ("complete", 8), ("disconnected", 8), ("sometimes_none", 8)]
-    + [("random", 8), ("random", 4)],
+    + [("random", 8), ("random", 4), ("everything", 2), ("everything", 4), ("everything", 8)],
 )
 def test_graphs_that_deadlock_others(name, size, tmp_path):
     done = launch(f"graph:{name}", size, tmp_path, limit=60)
     assert json.loads((tmp_path / "codes.json").read_text()) == [0] * size, done.stderr
     found = np.load(tmp_path / "models.npz")["models"]
-    np.testing.assert_allclose(found, walk(name, LocalNetwork(8)), rtol=0, atol=1e-10)
+    alone = walk(name, LocalNetwork(8, centres=graph_algorithm(name).centres))
+    np.testing.assert_allclose(found, alone, rtol=0, atol=1e-10)
 
 
 def test_the_random_schedule_is_as_wild_as_it_should_be():
-    counts = [len(hop) for t in range(500) for hop in (graph_algorithm("random").matchings(t) or [()])]
+    steps = [graph_algorithm("random").step(t) for t in range(500)]
+    counts = [len(hop) for step in steps for hop in (step.links.matchings or [()])]
     assert min(counts) == 0 and max(counts) == 4
 
 
@@ -265,10 +272,11 @@ def test_without_a_launcher_the_world_is_one_process(monkeypatch):
 
 def test_exchanges_hold_only_edges_that_leave_the_process():
     matchings = paper_graph(100).matchings
-    hood = SharedNeighbourhood(8, matchings, range(4, 6), "cpu")
+    hood = SharedNeighbourhood(8, Pairs(matchings), range(4, 6), "cpu", lambda worker: worker // 2)
     # Workers 4, 5; edges of [15,67,04,23] [17,36] [10,37,56] [12,70] [31] that reach others: 15 04 and 56.
-    found = [[(link.peer, link.row, int(hood.col[link.entry])) for link in links] for links in hood.exchanges]
-    assert found == [[(0, 1, 1), (0, 0, 0)], [(3, 1, 6)]]
+    assert [crossing.sends for crossing in hood.crossings] == [((1, 0), (0, 0)), ((1, 3),)]
+    heard = [[(peer, int(hood.col[entry])) for entry, peer in crossing.receives] for crossing in hood.crossings]
+    assert heard == [[(0, 1), (0, 0)], [(3, 6)]]
     assert hood.give == [(0, 0), (0, 1), (3, 1)] and hood.take == [(0, 0), (0, 1), (3, 6)]
     assert hood.inside.row.tolist() == [0, 1] and hood.inside.col.tolist() == [0, 1]
 
@@ -279,10 +287,10 @@ def test_a_row_is_sent_as_it_was_before_the_exchange(monkeypatch):
     start, sent = torch.randn(8, 5, dtype=torch.float64), []
 
     class Played(ProcessNetwork):
-        def _send(self, links, source, slots):
-            for link, slot in zip(links, slots, strict=True):
-                sent.append((source[link.row], start[link.row]))
-                slot.copy_(start[hood.col[link.entry]])
+        def _send(self, crossing, source, slots):
+            sent.extend((source[row], start[row]) for row, _ in crossing.sends)
+            for (entry, _), slot in zip(crossing.receives, slots, strict=True):
+                slot.copy_(start[hood.col[entry]])
             return []
 
         def _wait(self, flight):
@@ -290,11 +298,12 @@ def test_a_row_is_sent_as_it_was_before_the_exchange(monkeypatch):
 
     network, local = Played(8, World(rank=0, size=4, store=object())), LocalNetwork(8)
     algorithm = graph_algorithm("complete").core
-    hood, models = network.neighbourhood(algorithm.matchings(0)), start[:2].clone()
-    network.mix(models, algorithm.after(0, hood), hood)
+    (exchange,) = algorithm.step(0).after
+    hood, models = network.neighbourhood(exchange.links), start[:2].clone()
+    network.mix(models, exchange.rule.rows(hood, None, 0.1), hood)
     assert len(sent) == 12  # two workers, six others each
-    whole, everyone = start.clone(), local.neighbourhood(algorithm.matchings(0))
-    local.mix(whole, algorithm.after(0, everyone), everyone)
+    whole, everyone = start.clone(), local.neighbourhood(exchange.links)
+    local.mix(whole, exchange.rule.rows(everyone, None, 0.1), everyone)
     torch.testing.assert_close(models, whole[:2], rtol=0, atol=1e-13)
 
 
@@ -341,9 +350,9 @@ def test_combine_while_adapt_is_under_way_during_the_gradient():
         def post(self, models, hood):
             calls.append("post")
 
-        def mix(self, models, rows, hood):
-            calls.append("mix" if rows is not None else "identity")
-            super().mix(models, rows, hood)
+        def mix(self, models, rows, hood, codec=None):
+            calls.append("mix")
+            super().mix(models, rows, hood, codec)
 
     data, config = load("digits").subset(256, 100), METHODS["dpsgd_cwa"]
     build = partial(models.build, "logistic", data.classes, data.shape)
@@ -351,4 +360,4 @@ def test_combine_while_adapt_is_under_way_during_the_gradient():
     compute = trainer.workers.compute_gradients
     trainer.workers.compute_gradients = lambda *arguments: calls.append("gradient") or compute(*arguments)
     trainer.train_epoch(0)
-    assert calls == ["post", "gradient", "mix", "identity"] * trainer.steps
+    assert calls == ["post", "gradient", "mix"] * trainer.steps

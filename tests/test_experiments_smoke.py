@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import paper_tables
-from aldsgd.data import load, split
+from aldsgd.data import split
+from aldsgd.datasets import load
 from aldsgd.differences import label_noise, scaled
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse
@@ -229,10 +230,10 @@ def test_keys_of_runs_recorded_before_the_new_fields_stay():
 
 def test_label_noise_is_wrong_where_it_should_be():
     data = load("digits").subset(400, 50)
-    shards = split(data.train_labels, 8, "iid", 3)
+    shards = split(data.train_targets, 8, "iid", 3)
     noisy = {}
     for count in (0, 2, 4, 8):
-        changed = label_noise(data, shards, count, 0.6, 3).train_labels != data.train_labels
+        changed = label_noise(data, shards, count, 0.6, 3).train_targets != data.train_targets
         shares = [changed[torch.as_tensor(shard)].sum().item() for shard in shards]
         assert sorted(shares) == [0] * (8 - count) + [round(0.6 * 50)] * count
         noisy[count] = {i for i, share in enumerate(shares) if share}

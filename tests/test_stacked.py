@@ -21,7 +21,7 @@ import aldsgd.step
 from aldsgd import models
 from aldsgd.algorithm import Algorithm, iterate, kind_of
 from aldsgd.checkpoint import Checkpoints
-from aldsgd.data import load
+from aldsgd.datasets import load
 from aldsgd.datasets import Data
 from aldsgd.engines import choose
 from aldsgd.errors import ConfigError

@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from aldsgd import models
 from aldsgd.communication import Link, allreduce_cost, exchange_cost
-from aldsgd.data import Batches, load, normalise, split, steps_per_epoch
+from aldsgd.data import Batches, normalise, split, steps_per_epoch
+from aldsgd.datasets import load
 from aldsgd.datasets import Data
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
@@ -58,7 +59,7 @@ def test_a_run_equals_plain_pytorch_workers_in_a_loop():
     trainer.run()
 
     modules = [initial_model(digits_mlp, 3, i).double() for i in range(n)]
-    shards, K = split(data.train_labels, n, "iid", 3), steps_per_epoch(320, n, batch)
+    shards, K = split(data.train_targets, n, "iid", 3), steps_per_epoch(320, n, batch)
     alpha = trainer.algorithm.core.alphas[0]
     for epoch in range(2):
         index = Batches(shards, batch, K, 3).epoch(epoch, range(n)).index
@@ -67,8 +68,8 @@ def test_a_run_equals_plain_pytorch_workers_in_a_loop():
             for i, module in enumerate(modules):
                 optimizer = torch.optim.SGD(module.parameters(), lr=lr, weight_decay=decay)
                 optimizer.zero_grad()
-                images = normalise(data.train_images[index[i, k]], data.mean, data.std, torch.float64)
-                loss = cross_entropy(module(images), data.train_labels[index[i, k]])
+                images = normalise(data.train_inputs[index[i, k]], data.mean, data.std, torch.float64)
+                loss = cross_entropy(module(images), data.train_targets[index[i, k]])
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
@@ -185,9 +186,9 @@ def test_evaluation_counts_what_a_plain_loop_counts():
     losses, accuracies = Evaluator(data, "own").workers(workers, mean_statistics(workers.modules))
     for i, module in enumerate(workers.modules):
         module.eval()
-        scores = module(normalise(data.test_images, data.mean, data.std, torch.float32))
-        assert accuracies[i].item() == (scores.argmax(1) == data.test_labels).double().mean().item()
-        assert losses[i].item() == pytest.approx(cross_entropy(scores, data.test_labels).item(), abs=1e-6)
+        scores = module(normalise(data.test_inputs, data.mean, data.std, torch.float32))
+        assert accuracies[i].item() == (scores.argmax(1) == data.test_targets).double().mean().item()
+        assert losses[i].item() == pytest.approx(cross_entropy(scores, data.test_targets).item(), abs=1e-6)
 
 
 def test_batchnorm_policies():
@@ -208,16 +209,16 @@ def test_batchnorm_policies():
     # By hand: the averaged model's first convolution, with the statistics of all training images at once.
     model = initial_model(with_batchnorm, 0, 0)
     nn.utils.vector_to_parameters(mean, model.parameters())
-    images = normalise(data.train_images, data.mean, data.std, torch.float32)
+    images = normalise(data.train_inputs, data.mean, data.std, torch.float32)
     activation = model[0](images).detach()
     batches = Evaluator(data, "reestimated", bn_images=320)
     assert batches.averaged(workers, mean, stats)[0] == found["reestimated"][1]
     model[1].running_mean.copy_(activation.mean(dim=(0, 2, 3)))
     model[1].running_var.copy_(activation.var(dim=(0, 2, 3)))
     model.eval()
-    scores = model(normalise(data.test_images, data.mean, data.std, torch.float32))
+    scores = model(normalise(data.test_inputs, data.mean, data.std, torch.float32))
     # The cumulative average over two unequal batches differs a little from the statistics of the whole.
-    assert found["reestimated"][1] == pytest.approx(cross_entropy(scores, data.test_labels).item(), rel=0.05)
+    assert found["reestimated"][1] == pytest.approx(cross_entropy(scores, data.test_targets).item(), rel=0.05)
 
 
 def test_records_of_an_epoch_fit_each_other():

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from aldsgd import models, trajectories
-from aldsgd.data import load
+from aldsgd.datasets import load
 from aldsgd.graphs import paper_graph
 from aldsgd.leaders import ALDSGD
 from aldsgd.theory_observed import independent_rate, observe_leaders, observed_averaging, product_rate

@@ -1,0 +1,91 @@
+"""How a run trains, checked before anything is built."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from aldsgd.engines import ENGINES
+from aldsgd.errors import ConfigError
+from aldsgd.evaluation import POLICIES
+from aldsgd.links import Link
+from aldsgd.local import check_local
+from aldsgd.precision import PRECISIONS
+from aldsgd.workers import STARTS
+
+LARGEST = 10**9
+CHOICES = {"precision": tuple(PRECISIONS), "start": STARTS, "batchnorm": POLICIES, "engine": ENGINES}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run trains. Defaults are the paper's, except for the number of epochs.
+
+    epochs; batch: samples per worker and step; lr: one learning rate or one per worker; weight_decay: on every parameter;
+    optimizer: "sgd", "adam", "adamw", or what makes a ``torch.optim`` optimizer from parameters and ``lr``; momentum,
+    nesterov: of sgd; betas: of adam and adamw; schedule: "steps", "cosine", "constant" (``aldsgd.local.factor``), or what
+    makes a scheduler from the optimizer, stepped once per ``schedule_per`` ("step" or "epoch"); lr_drops: (epoch, factor)
+    pairs of "steps", applied from that epoch on; warmup: epochs; seed: of models, shards, batches; start: initial models
+    (``aldsgd.workers``); split: a name or a list of index arrays, dirichlet_alpha, min_shard (``aldsgd.data``);
+    augment: crop and flip; batchnorm, bn_images: policy (``aldsgd.evaluation``); eval_every: epochs between tests, the
+    last is always tested; precision: a name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with
+    compute_seconds per step stated by the user; device; engine (``aldsgd.engines``).
+
+    Raises ConfigError for a value that makes no sense.
+    """
+
+    epochs: int = 10
+    batch: int = 16
+    lr: float | Sequence[float] = 0.4
+    weight_decay: float = 5e-4
+    optimizer: str | Callable = "sgd"
+    momentum: float = 0.0
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: str | Callable = "steps"
+    schedule_per: str = "epoch"
+    lr_drops: Sequence[tuple[int, float]] = ()
+    warmup: float = 0.0
+    seed: int = 0
+    start: str = "different"
+    split: str | Sequence = "iid"
+    dirichlet_alpha: float | None = None
+    min_shard: int = 1
+    augment: bool = False
+    batchnorm: str = "augmented"
+    bn_images: int = 2048
+    eval_every: int = 1
+    precision: str = "float32"
+    link: Link = field(default_factory=Link)
+    compute_seconds: float = 0.01
+    device: str = "cpu"
+    engine: str = "auto"
+
+    def __post_init__(self):
+        for name in ("epochs", "batch", "eval_every", "bn_images", "min_shard"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < LARGEST:
+                raise ConfigError(f"{name} = {value} must be a whole number, 1 or more and below {LARGEST:,}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed = {self.seed} must be a whole number, not negative and below 2^32")
+        object.__setattr__(self, "lr", tuple(self.lr) if several(self.lr) else self.lr)
+        for rate in self.lr if several(self.lr) else (self.lr,):
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or not (math.isfinite(rate) and rate >= 0):
+                raise ConfigError(f"lr = {self.lr} must be finite and not negative: one number, or one per worker")
+        for name in ("weight_decay", "compute_seconds", "momentum", "warmup"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} = {value} must be a finite number, zero or more")
+        for drop in self.lr_drops:
+            epoch, share = drop if several(drop) and len(drop) == 2 else (-1, math.nan)
+            if not (isinstance(epoch, int) and epoch >= 0 and math.isfinite(share) and share >= 0):
+                raise ConfigError(f"lr_drops = {self.lr_drops} must be pairs (epoch, factor), neither of them negative")
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in known:
+                raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
+        check_local(self)
+
+
+def several(value) -> bool:
+    """Whether a value is a sequence of numbers rather than one."""
+    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -1,0 +1,234 @@
+"""One training step of the hosted workers with all that it reads and writes at fixed places.
+
+On a CUDA device with an engine that can be replayed, the step is recorded as CUDA graphs and replayed: batch gather,
+augmentation, forward, backward and weight decay in one; the update (leader choice, local rule, mixing) in one for each value
+of a ``Step`` and each learning rate. The host waits for the device only where an epoch ends. Anything else runs the same
+functions plainly.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from aldsgd.algorithm import Algorithm, advance
+from aldsgd.data import EpochPlan, augment, normalise
+from aldsgd.datasets import Data
+from aldsgd.local import LocalRule
+from aldsgd.step import Step
+from aldsgd.workers import Workers
+
+#: Plain runs before a capture: libraries choose their kernels and allocate their workspaces in them.
+WARM_UP = 3
+#: Recorded updates that are kept; further kinds of step run plainly.
+MOST_UPDATES = 256
+
+
+class Stepper:
+    """The steps of ``algorithm`` for ``workers`` on ``data``.
+
+    Args:
+        network: neighbourhoods and mixing. state: ``x`` and the method's own tensors. local: the local rule.
+        capture: whether to record CUDA graphs; None: where the device and the engine allow it.
+        capture_update: the same for the update, which must not be recorded between processes.
+
+    Attributes:
+        losses: (w,) mini-batch losses of the step just taken. lived: steps of this epoch before any loss was not finite.
+        captured: whether steps are replayed.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        algorithm: Algorithm,
+        network,
+        data: Data,
+        state: SimpleNamespace,
+        local: LocalRule,
+        capture: bool | None = None,
+        capture_update: bool = True,
+    ):
+        self.workers, self.algorithm, self.network, self.data = workers, algorithm, network, data
+        self.state, self.local, device = state, local, workers.device
+        possible = device.type == "cuda" and workers.path.replayable
+        self.captured = possible if capture is None else capture and possible
+        self.capture_update = self.captured and capture_update
+        self.plan: EpochPlan | None = None
+        self.position = torch.zeros(1, dtype=torch.int64, device=device)
+        self.losses = torch.zeros(len(workers.hosted), dtype=workers.dtype, device=device)
+        self.total = torch.zeros(len(workers.hosted), dtype=torch.float64, device=device)
+        self.taken = torch.zeros(len(workers.hosted), dtype=torch.float64, device=device)
+        self.alive = torch.ones((), dtype=torch.bool, device=device)
+        self.lived = torch.zeros((), dtype=torch.int64, device=device)
+        self.pool = torch.cuda.graph_pool_handle() if self.captured else None
+        self.replayed_pass = Replay(self.gradient_pass, device, self.pool) if self.captured else None
+        self.updates: dict = {}
+        self.clock = EventClock() if device.type == "cuda" else None
+
+    def begin(self, plan: EpochPlan) -> None:
+        """Start an epoch of ``plan``."""
+        if self.plan is None:
+            device = self.workers.device
+            self.plan = EpochPlan(*(part if part is None else part.to(device) for part in parts(plan)))
+        else:
+            for place, part in zip(parts(self.plan), parts(plan), strict=True):
+                if place is not None:
+                    place.copy_(part)
+        self.position.zero_()
+        self.total.zero_()
+        self.taken.zero_()
+        self.lived.zero_()
+        if self.clock is not None:
+            self.clock.start(self.network.seconds)
+
+    def run(self, step: Step, t: int) -> None:
+        """Take the next step of the epoch, which is step ``t`` of the run."""
+        ahead = step.ahead
+        if ahead is not None and ahead.codec is None and len(ahead.payload) == 1:
+            self.network.post(getattr(self.state, ahead.payload[0]), self.network.neighbourhood(ahead.links))
+        acting = self.positions(step)
+        if self.replayed_pass is None or acting is not None:
+            self.gradient_pass(t, acting)
+        else:
+            self.replayed_pass(t)
+        if self.clock is not None:
+            self.clock.mark()
+        replay = None
+        if self.capture_update and self.local.constant and step.fixed and acting is None:
+            replay = self.replayed_update(step)
+        if replay is None:
+            self.update(step, acting)
+        else:
+            replay(t)
+        if self.clock is not None:
+            self.clock.mark()
+        self.local.next()
+
+    def replayed_update(self, step: Step) -> "Replay | None":
+        """The recorded update of this step at the rate of now, None where too many are kept."""
+        rate = self.local.lr
+        key = step, tuple(rate.tolist()) if isinstance(rate, Tensor) else rate
+        if key not in self.updates and len(self.updates) < MOST_UPDATES:
+            # Held here, since the graph reads these tables where they are.
+            held = [self.network.neighbourhood(e.links) for e in step.exchanges if e.rule is not None]
+            self.updates[key] = Replay(lambda _t: self.update(step), self.workers.device, self.pool, warm_up=1), held
+        return self.updates[key][0] if key in self.updates else None
+
+    def positions(self, step: Step) -> list[int] | None:
+        """Which hosted workers act, by position; None for all."""
+        if step.acting is None:
+            return None
+        return [i for i, worker in enumerate(self.workers.hosted) if worker in step.acting]
+
+    def finish(self) -> Tensor:
+        """End the epoch: each worker's mean training loss (w,) over its own steps, float64 on the CPU. The host waits."""
+        mean = (self.total / self.taken).cpu()
+        if self.clock is not None:
+            self.network.seconds = self.clock.stop()
+        return mean
+
+    def gradient_pass(self, t: int, acting: list[int] | None = None) -> None:
+        """Losses and gradients, with weight decay, of the batch at ``position``, which then moves on.
+
+        The loss of a worker that does not act stays that of its last step, and its gradient is of no meaning.
+        """
+        workers = self.workers
+        inputs, targets = self.fetch()
+        if acting is None:
+            self.losses.copy_(workers.compute_gradients(inputs, targets, t))
+            self.total.add_(self.losses)
+            self.taken.add_(1)
+        elif acting:
+            self.losses[acting] = workers.compute_gradients(inputs[acting], targets[acting], t, acting)
+            self.total[acting] += self.losses[acting].double()
+            self.taken[acting] += 1
+        workers.gradients.add_(workers.parameters, alpha=self.local.decay)
+        self.alive.logical_and_(self.losses.isfinite().all())
+        self.lived.add_(self.alive)
+        self.position.add_(1)
+
+    def fetch(self) -> tuple[Tensor, Tensor]:
+        """Inputs (w, b, ...) and targets (w, b, ...) at ``position`` of the epoch's plan."""
+        index, dy, dx, flip = (
+            part if part is None else part.index_select(1, self.position).squeeze(1) for part in parts(self.plan)
+        )
+        images = self.data.train_inputs[index.reshape(-1)]
+        if flip is not None:
+            images = augment(images, dy.reshape(-1), dx.reshape(-1), flip.reshape(-1))
+        images = normalise(images, self.data.mean, self.data.std, self.workers.dtype)
+        return images.view(*index.shape, *images.shape[1:]), self.data.train_targets[index]
+
+    def update(self, step: Step, acting: list[int] | None = None) -> None:
+        """Choose leaders, move and mix."""
+        local = self.local if acting is None else Acting(self.local, acting)
+        advance(self.algorithm, step, self.network, self.state, self.workers.gradients, local, self.losses)
+
+
+class Acting:
+    """The local rule of a step in which only some workers act, by position."""
+
+    def __init__(self, local: LocalRule, acting: list[int]):
+        self.local, self.acting, self.lr = local, acting, local.lr
+
+    def __call__(self, direction: Tensor) -> None:
+        """Move along ``direction`` (w, P) the workers that act."""
+        self.local(direction, self.acting)
+
+
+def parts(plan: EpochPlan) -> list[Tensor | None]:
+    """The tensors of a plan themselves; ``dataclasses.astuple`` would copy them."""
+    return [getattr(plan, field.name) for field in fields(plan)]
+
+
+class Replay:
+    """A function on tensors at fixed places: run plainly ``warm_up`` times, then recorded as a CUDA graph and replayed.
+
+    Recording executes nothing on the device, so every call is one execution. The argument reaches only plain runs
+    and the recording.
+    """
+
+    def __init__(self, function: Callable[[int], None], device, pool, warm_up: int = WARM_UP):
+        self.function, self.pool, self.left, self.graph = function, pool, warm_up, None
+        self.stream = torch.cuda.Stream(device)
+
+    def __call__(self, t: int) -> None:
+        if self.left:
+            self.left -= 1
+            current = torch.cuda.current_stream(self.stream.device)
+            self.stream.wait_stream(current)
+            with torch.cuda.stream(self.stream):
+                self.function(t)
+            current.wait_stream(self.stream)
+            return
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
+                self.function(t)
+        self.graph.replay()
+
+
+class EventClock:
+    """Seconds between pairs of marks on the device, read once an epoch, so that no step waits."""
+
+    def __init__(self):
+        self.events, self.used, self.before = [], 0, 0.0
+
+    def start(self, before: float) -> None:
+        """Begin an epoch at ``before`` seconds."""
+        self.used, self.before = 0, before
+
+    def mark(self) -> None:
+        if self.used == len(self.events):
+            self.events.append(torch.cuda.Event(enable_timing=True))
+        self.events[self.used].record()
+        self.used += 1
+
+    def stop(self) -> float:
+        """``before`` and the seconds between the first and second mark, the third and fourth, and so on."""
+        events = self.events[: self.used]
+        if events:
+            events[-1].synchronize()
+        pairs = zip(events[::2], events[1::2], strict=True)
+        return self.before + sum(start.elapsed_time(end) for start, end in pairs) / 1000

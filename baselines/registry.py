@@ -1,0 +1,98 @@
+"""Every method by name: those of this folder, AL-DSGD, and a user's own as "module:Class". torch is never imported."""
+
+import hashlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import baselines
+from aldsgd.errors import ConfigError
+from aldsgd.methods import Look, Method, Variant, from_class
+
+
+def _found() -> dict[str, Method]:
+    modules = [f"baselines.{module.name}" for module in pkgutil.iter_modules(baselines.__path__)] + ["aldsgd.leaders"]
+    entries = [
+        entry
+        for name in modules
+        if name != __name__
+        for entry in vars(import_module(name)).values()
+        if isinstance(entry, Method)
+    ]
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.place, entry.name))}
+
+
+METHODS: dict[str, Method] = _found()
+#: Names of the methods that a wrapper such as AL-DSGD can wrap.
+CORES: tuple[str, ...] = tuple(name for name, entry in METHODS.items() if entry.core)
+#: Label -> variant of every method, in the order in which tables and legends show them.
+VARIANTS: dict[str, Variant] = {}
+for _entry in METHODS.values():
+    VARIANTS |= _entry.named()
+# Colours for methods without one of their own, apart from those of Okabe and Ito that the others have.
+SPARE = ("#1B9E77", "#7570B3", "#E7298A", "#66A61E", "#A50F15", "#08519C", "#54278F", "#636363")
+MARKERS = "o^sDvP*X<>hp"
+
+
+def method(name: str) -> Method:
+    """The method of this name. Raises ConfigError where there is none, or "module:Class" cannot be loaded."""
+    if name in METHODS:
+        return METHODS[name]
+    if ":" in str(name):
+        return _own(name)
+    raise ConfigError(f"unknown method '{name}'; choose one of: {', '.join(METHODS)}, or your own as module:Class")
+
+
+@cache
+def _own(name: str) -> Method:
+    found = imported(name)
+    return found if isinstance(found, Method) else from_class(name, found)
+
+
+def imported(name: str):
+    """The object "module:NAME" stands for; modules of the working directory are found. Raises ConfigError."""
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:
+        raise ConfigError(f"{name} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})") from error
+
+
+def source_hash(name: str) -> str:
+    """SHA-256, shortened, of the file in which the object "module:NAME" stands: part of the key of its runs."""
+    module = sys.modules[name.partition(":")[0]] if imported(name) is not None else None
+    return hashlib.sha256(Path(inspect.getfile(module)).read_bytes()).hexdigest()[:16]
+
+
+def variant_of(record: Mapping) -> str:
+    """The label of the most specific variant whose fields all hold in a recorded configuration, else the method's own."""
+    fitting = [
+        (len(variant.changes), label)
+        for label, variant in VARIANTS.items()
+        if all(record.get(name, None) == value for name, value in variant.changes.items())
+    ]
+    return max(fitting)[1] if fitting else str(record.get("method"))
+
+
+def method_fields(record: Mapping) -> set[str]:
+    """Fields of a record that belong to its method: runs that agree on all others were made under one condition."""
+    known = {"method", "method_source", "graphs", "graph_order", "disconnected"}
+    for entry in METHODS.values():
+        known |= set(entry.defaults)
+    if ":" in str(record.get("method")):
+        known |= set(method(record["method"]).defaults)
+    return known
+
+
+def look(label: str) -> Look:
+    """The fixed look of a method, or for a label without one a colour and marker that follow from its text."""
+    if label in VARIANTS and VARIANTS[label].look is not None:
+        return VARIANTS[label].look
+    place = int(hashlib.sha256(label.encode()).hexdigest(), 16)
+    return Look(SPARE[place % len(SPARE)], MARKERS[place // 8 % len(MARKERS)], "-.", 5)

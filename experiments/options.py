@@ -1,0 +1,206 @@
+"""What scripts understand on the command line: how to run, and the fields of a run. Importing it loads no torch."""
+
+import argparse
+import sys
+import types
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, fields, replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from aldsgd.cache import cache_dir
+from aldsgd.errors import ConfigError
+from aldsgd.links import LINKS
+from aldsgd.methods import choices_of, option
+from baselines import registry
+from experiments.configuration import RunConfig
+
+PRESETS = ("smoke", "cpu", "paper")
+TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How runs are executed, which does not change their numbers beyond rounding."""
+
+    device: str = option(
+        "cpu", "where to train: cpu, cuda, cuda:1, ...; under torchrun cuda is one GPU per process"
+    )
+    data: str | None = option(None, "folder of the data sets (default: $ALDSGD_DATA, else data); digits needs none")
+    download: bool = option(False, "let torchvision download a data set that is missing")
+    results: str | None = option(None, "where runs are kept (default: results; preset smoke: a cache folder)")
+    threads: int | None = option(None, "CPU threads (default: torch's choice)")
+    timeout: float = option(TIMEOUT, "under torchrun: seconds after which a process that does not answer ends the job")
+    checkpoint_every: int = option(10, "epochs between checkpoints, from which a run that was cut off goes on; 0: none")
+    time_limit: float | None = option(
+        None,
+        "stop at a checkpoint before so many seconds are over; the same command goes on from there, and the exit code is 3 "
+        "as long as something is left",
+    )
+    engine: str = option(
+        "auto", "how the workers of a process run, which changes rounding alone", "aldsgd.engines:ENGINES"
+    )
+    deterministic: bool = option(
+        False, "on a GPU: the same bits each time, also after going on from a checkpoint, but slower; a CPU always gives them"
+    )
+    jobs: int = option(1, "processes, each with a run of its own at a time")
+    quiet: bool = option(False, "no progress bars")
+
+    def check(self) -> None:
+        """Raise ConfigError for an option that makes no sense, without loading torch."""
+        for name in ("threads", "jobs"):
+            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= 4096:
+                raise ConfigError(f"--{name} {getattr(self, name)} must be 1 or more, and at most 4096")
+        if self.time_limit is not None and not (0 < self.time_limit < float("inf") and self.checkpoint_every):
+            raise ConfigError("--time-limit needs a positive number of seconds, and checkpoints to stop at")
+        if self.checkpoint_every < 0:
+            raise ConfigError(f"--checkpoint-every {self.checkpoint_every} must be a number of epochs, or 0 for never")
+        if not 0 < self.timeout < 1e7:
+            raise ConfigError(f"--timeout {self.timeout:g} must be a number of seconds above zero, and below 10^7")
+
+
+class Parser(argparse.ArgumentParser):
+    """Options in kebab-case; the older spelling with underscores is still read. Bad use is one line and exit code 2."""
+
+    def parse_args(self, args=None, namespace=None):
+        given = sys.argv[1:] if args is None else args
+        spelled = (word.partition("=") for word in given)
+        given = [
+            (name.replace("_", "-") if name.startswith("--") else name) + equals + value for name, equals, value in spelled
+        ]
+        return super().parse_args(given, namespace)
+
+    def error(self, message):
+        raise ConfigError(f"{message}; --help lists the options")
+
+
+def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: bool = False) -> Parser:
+    """The options that every experiment script understands; its text is the head of the script."""
+    p = Parser(description=doc.strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p.add_argument("--preset", choices=PRESETS, default=preset,
+                   help="smoke: seconds, to see that it runs; cpu: scaled down to two CPU cores; paper: the paper's "
+                        f"settings, for a GPU (default: {preset})")  # fmt: skip
+    shown = "the experiment's own" if seeds is None else " ".join(map(str, seeds))
+    p.add_argument("--seeds", type=int, nargs="+", default=seeds, metavar="SEED",
+                   help=f"one run of every configuration per seed (default: {shown})")  # fmt: skip
+    p.add_argument("--link", choices=LINKS, default=None,
+                   help="link between workers that the modelled clock assumes (default: 10gbe, or the experiment's own)")  # fmt: skip
+    add_fields(p, Execution, skip=() if jobs else ("jobs",))
+    return p
+
+
+def execution(options: argparse.Namespace) -> Execution:
+    """How the command line says to run. Raises ConfigError for what makes no sense, seeds included."""
+    found = Execution(**read_fields(options, Execution))
+    found.check()
+    for seed in options.seeds or ():
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"--seeds {seed} must not be negative, and below 2^32")
+    if len(set(options.seeds or ())) < len(options.seeds or ()):
+        raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))} holds a seed twice; name each once")
+    # Smoke runs would take the place of real ones in the lists of the experiments.
+    folder = str(cache_dir() / "smoke") if options.preset == "smoke" else "results"
+    return found if found.results else replace(found, results=folder)
+
+
+def add_fields(p: argparse.ArgumentParser, described: type, skip: Sequence[str] = ()) -> None:
+    """One option for each field of a dataclass of ``option``s."""
+    hints = get_type_hints(described)
+    for f in fields(described):
+        if f.name in skip or "help" not in f.metadata:
+            continue
+        name = f"--{f.name.replace('_', '-')}"
+        if hints[f.name] is bool:
+            p.add_argument(name, action="store_true", default=None, help=escaped(f.metadata["help"]))
+        else:
+            many = {"nargs": "+"} if tuple in kinds(hints[f.name]) else {}
+            p.add_argument(name, metavar=f.name.upper(), help=escaped(describe(f)), **many)
+
+
+def kinds(hint) -> list[type]:
+    """The plain types of a hint: int | None -> [int, NoneType]; tuple[float, ...] -> [tuple]."""
+    parts = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [getattr(part, "__origin__", part) for part in parts]
+
+
+def escaped(text: str) -> str:
+    """Help texts are format strings to argparse."""
+    return text.replace("%", "%%")
+
+
+def describe(f: Field) -> str:
+    """The help of one field: what it is, its choices and its default."""
+    choices = choices_of(f.metadata) if not isinstance(f.metadata["choices"], str) else None
+    default = "none" if f.default in (None, ()) or f.default is MISSING else f.default
+    said = "" if "(default" in f.metadata["help"] else f" (default: {default})"
+    return f.metadata["help"] + (f": {', '.join(choices)}" if choices else "") + said
+
+
+def read_fields(options: argparse.Namespace, described: type) -> dict:
+    """The fields that were given on the command line, as their types. Raises ConfigError naming the option."""
+    hints, found = get_type_hints(described), {}
+    for f in fields(described):
+        given = getattr(options, f.name, None)
+        if given is None or "help" not in f.metadata:
+            continue
+        value = given if isinstance(given, bool) else value_of(f, hints[f.name], given)
+        choices = choices_of(f.metadata)
+        if choices and value is not None and value not in choices:
+            raise ConfigError(f"unknown {f.name} '{value}'; choose one of: {', '.join(choices)}")
+        found[f.name] = value
+    return found
+
+
+def value_of(f: Field, hint, given):
+    """What was typed for one field, as its type. Raises ConfigError naming the option."""
+    known = kinds(hint)
+    try:
+        if f.name == "lr_drops":
+            return tuple((int(epoch), float(factor)) for epoch, factor in (drop.split(":") for drop in given))
+        if tuple in known:
+            numbers = tuple(map(float, given))
+            return numbers[0] if len(numbers) == 1 and float in known else numbers
+        if given == "none" and type(None) in known:
+            return None
+        value = next(kind for kind in known if kind is not type(None))(given)
+        if isinstance(value, int | float) and not abs(value) < 2**53:
+            raise ConfigError(f"--{f.name.replace('_', '-')} {given} is too large, or no number")
+        return value
+    except ConfigError:
+        raise
+    except (ValueError, OverflowError):
+        shown = given if isinstance(given, str) else " ".join(given)
+        raise ConfigError(f"--{f.name.replace('_', '-')} {shown} cannot be read; it is: {describe(f)}") from None
+
+
+def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
+    """``parser`` with an option for each field of a run, and for each of every method's, a user's own included."""
+    p = parser(doc, (0,), jobs=True)
+    group = p.add_argument_group("the run")
+    add_fields(group, RunConfig, skip=("seed",))
+    given = sys.argv[1:] if argv is None else argv
+    own = [word.partition("=")[2] or after for word, after in zip(given, [*given[1:], ""], strict=True)
+           if word.partition("=")[0] == "--method"]  # fmt: skip
+    entries = [*registry.METHODS.values(), *(registry.method(name) for name in own if ":" in name)]
+    methods, known = p.add_argument_group("options of the methods"), set()
+    for entry in entries:
+        add_fields(methods, entry.options, skip=tuple(known))
+        known |= set(entry.defaults)
+    return p
+
+
+def configuration(options: argparse.Namespace) -> RunConfig:
+    """The configuration that the options describe. Raises ConfigError for an option that its method does not have."""
+    found = read_fields(options, RunConfig)
+    if options.data and ":" in options.data and not Path(options.data).exists():
+        found["dataset"], options.data = options.data, None
+    config, changes = RunConfig(**found), {}
+    for entry in [*registry.METHODS.values(), registry.method(config.method)]:
+        changes |= read_fields(options, entry.options)
+    config = config.but(**changes)
+    entries = [entry for entry, _ in config.parts]
+    for name in changes:
+        if not any(name in entry.defaults for entry in entries):
+            having = ", ".join(sorted({o for entry in entries for o in entry.defaults})) or "none"
+            raise ConfigError(f"--{name.replace('_', '-')} is no option of method {config.method}; it has: {having}")
+    return config

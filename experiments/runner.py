@@ -1,0 +1,225 @@
+"""The one runner: trains what the store lacks, in this process, in a pool of processes, or spread over those of torchrun."""
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from aldsgd.checkpoint import Checkpoints
+from aldsgd.data import steps_per_epoch
+from aldsgd.datasets import content_hash, load
+from aldsgd.distributed import ProcessNetwork
+from aldsgd.errors import ConfigError
+from aldsgd.precision import prepare_device
+from aldsgd.records import AlreadyComplete, Run, RunStore, environment, write_experiment
+from aldsgd.training import Trainer
+from aldsgd.world import World, join
+from baselines import registry
+from experiments.command import Session
+from experiments.configuration import RunConfig
+from experiments.options import Execution
+from experiments.pool import Pool
+
+#: One run of an experiment: the label of its curve or table row, its seed, and its configuration.
+Entry = tuple[str, int, RunConfig]
+
+
+def run_experiment(session: Session, name: str, entries: list[Entry], execution: Execution, preset: str) -> RunStore:
+    """Train what the store lacks of ``entries``, and list the runs for tables; the store then has all.
+
+    Between processes the ranks above 0 end here, because the tables that follow are rank 0's.
+    Raises ConfigError before any training where a configuration, the data or the results folder cannot be used.
+    """
+    store = train_missing(session, name, entries, execution)
+    write_experiment(execution.results, name, preset, [(label, seed, c.record()) for label, seed, c in entries])
+    return store
+
+
+def train_missing(session: Session, name: str, entries: list[Entry], execution: Execution) -> RunStore:
+    """Train every entry that the store lacks; returns the store, which then has all. See ``run_experiment``."""
+    store = RunStore(execution.results)
+    with join(execution.device, execution.timeout) as world:
+        session.world = world
+        world.together(lambda: prepare_process(execution, world))
+        missing = [entries[i] for i in json.loads(world.first(lambda: json.dumps(absent(store, entries))))]
+        world.together(lambda: [check(config, execution) for _, _, config in missing])
+        print(f"{name}: {len(entries)} runs, {len(entries) - len(missing)} already complete in {execution.results}")
+        if not missing:
+            print("nothing is trained, what follows is recorded; --results DIR names a folder to train them into")
+        sys.stdout.flush()
+        if execution.jobs > 1 and world.size == 1:
+            failures = [f"{task} ({error})" for task, _, error in pooled(missing, execution) if error]
+            if failures:
+                raise ConfigError(f"{len(failures)} of {len(missing)} runs failed; first {failures[0]}")
+        else:
+            for i, (label, seed, config) in enumerate(missing, 1):
+                print(f"[{i}/{len(missing)}] {label}, seed {seed}", flush=True)
+                train_run(store, config, execution, world, session.started)
+    if world.rank > 0:
+        session.end(0)
+    return store
+
+
+def absent(store: RunStore, entries: list[Entry]) -> list[int]:
+    """Which entries the store lacks; what is left of checkpoints of the others is dropped."""
+    todo = []
+    for i, (_, _, config) in enumerate(entries):
+        if store.load(config.record()) is None:
+            todo.append(i)
+        else:
+            checkpoints_of(store, config).remove()
+    if todo:
+        store.check_writable()
+    return todo
+
+
+def pooled(entries: list[Entry], execution: Execution):
+    """Train ``entries`` in worker processes; yields ("label, seed 0", seconds, error or None) as each ends."""
+    pool = Pool(min(execution.jobs, len(entries)) or 1, work, execution)
+    try:
+        for (label, seed, _), seconds, error in pool.run(entries):
+            print(f"{label}, seed {seed} ({f'FAILED: {error}' if error else f'{seconds:.1f} s'})", flush=True)
+            yield f"{label}, seed {seed}", seconds, error
+        pool.close(patience=30)
+    except BaseException:
+        pool.close(patience=0)
+        raise
+
+
+def work(connection, execution: Execution) -> None:
+    """What a process of the pool does: train one entry after another, until told to stop or left alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    torch.set_num_threads(execution.threads or 1)
+    execution, store = replace(execution, quiet=True), RunStore(execution.results)
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        if task is None:
+            return
+        started, error = time.perf_counter(), None
+        try:
+            train_run(store, task[2], execution)
+        except Exception as caught:
+            error = f"{type(caught).__name__}: {str(caught).splitlines()[0] if str(caught) else ''}".strip()
+        connection.send((time.perf_counter() - started, error))
+
+
+def prepare_process(execution: Execution, world: World) -> None:
+    """Set the device and the threads. Raises ConfigError for what torch cannot use."""
+    try:
+        torch.empty(0, device=world.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {world.device} cannot be used ({str(error).splitlines()[0]})") from None
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    prepare_device(world.device, execution.deterministic)
+
+
+def parts(config: RunConfig, execution: Execution) -> tuple[Callable, object, object]:
+    """(builder of a model, data, method) of a run, each of which has been checked."""
+    data = dataset(config.dataset, execution.data, execution.download, config.train_images, config.test_images)
+    data = config.taught(data)
+    return config.build(data), data, config.algorithm(steps_per_epoch(len(data.train_inputs), config.workers, config.batch))
+
+
+def check(config: RunConfig, execution: Execution) -> None:
+    """Raise ConfigError for what ``prepare`` would, without building the workers' models."""
+    config.settings(engine=execution.engine)
+    build, data, algorithm = parts(config, execution)
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if ":" not in config.model else "cpu"):
+        build()
+    if isinstance(config.lr, tuple) and len(config.lr) != algorithm.n:
+        raise ConfigError(f"{len(config.lr)} learning rates for {algorithm.n} workers; give one, or one per worker")
+
+
+def prepare(config: RunConfig, execution: Execution, world: World | None = None) -> Trainer:
+    """The run of ``config``, ready to train."""
+    build, data, algorithm = parts(config, execution)
+    if world is None or world.size == 1:
+        return Trainer(algorithm, build, data, config.settings(execution.device, execution.engine))
+    network = ProcessNetwork(config.workers, world, algorithm.centres)
+    return Trainer(algorithm, build, data, config.settings(world.device, execution.engine), hosting=network)
+
+
+def train_run(
+    store: RunStore, config: RunConfig, execution: Execution, world: World | None = None, started: float | None = None
+) -> Run | None:
+    """Train one configuration and keep its records; a complete run is returned as it is. None on ranks above 0.
+
+    A run that was cut off goes on from its newest checkpoint. ``started``: from which ``time_limit`` counts.
+    """
+    world, record = world or World(execution.device), config.record()
+    complete = store.load(record) if world.size == 1 else None
+    if complete is not None:
+        return complete
+    trainer = prepare(config, execution, world)
+    device = torch.cuda.get_device_name(world.device) if world.device.startswith("cuda") else None
+    made = environment(device, torch.get_num_threads())
+    limit = None if execution.time_limit is None or started is None else started + execution.time_limit
+    with contextlib.ExitStack() as stack:
+
+        writers = []
+
+        def opened() -> str:
+            # Another process may have completed the run since the store was asked.
+            with contextlib.suppress(AlreadyComplete):
+                writers.append(stack.enter_context(store.writer(record, made, tuple(trainer.task.metrics))))
+            return json.dumps(bool(writers))
+
+        if not json.loads(world.first(opened)):
+            return store.load(record)
+        writer = writers[0] if writers else None
+        began = time.perf_counter()
+        trainer.run(
+            on_record=writer.append if writer else lambda rows: None,
+            progress=world.rank == 0 and not execution.quiet and sys.stderr.isatty(),
+            checkpoints=checkpoints_of(store, config).folder if execution.checkpoint_every else None,
+            checkpoint_every=execution.checkpoint_every,
+            deadline=limit,
+        )
+        wire_bytes = trainer.hosting.total_wire_bytes()
+        if writer is None:
+            return None
+        run = writer.finish(
+            {
+                "engine": trainer.workers.engine,
+                "engine_reason": trainer.workers.engine_reason,
+                "captured": trainer.stepper.captured,
+                "deterministic": execution.deterministic or not world.device.startswith("cuda"),
+                "parameters": trainer.workers.parameters.shape[1],
+                "steps_per_epoch": trainer.steps,
+                "mixing": trainer.algorithm.description(),
+                "content": {"data": content_hash(trainer.data), "exchanges": trainer.identity()["exchanges"]},
+                "diverged": trainer.diverged,
+                "processes": world.size,
+                "wire_bytes": wire_bytes,
+                "seconds_total": time.perf_counter() - began,
+            }
+        )
+        checkpoints_of(store, config).remove()
+        return run
+
+
+def checkpoints_of(store: RunStore, config: RunConfig) -> Checkpoints:
+    """Where a run that is not complete is kept."""
+    record = config.record()
+    return Checkpoints(store.root / "checkpoints" / store.stem(record), record)
+
+
+@lru_cache(maxsize=2)
+def dataset(name: str, root: str | None, download: bool, train_images: int | None, test_images: int | None):
+    """A data set, loaded once for all runs of a script."""
+    if ":" in name and not name.startswith("text:"):
+        data = registry.imported(name)()
+    else:
+        data = load(name, root, download)
+    return data.subset(train_images, test_images)
