@@ -5,37 +5,37 @@
     python paper_tables.py --claims                             writes CLAIMS.md
     python paper_tables.py --into README.md                     renews the tables between the marks of a text
 
-A table is a function from the results folder to a caption and a frame of text; ``TABLES`` names them all.
+A table is found by its experiment's name: ``tables.experiments`` has those that need one of their own.
 """
 
 import argparse
-import csv
-import io
+import math
+import os
 import re
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+
+import pandas as pd
 
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
-from tables import claims, experiments
-from tables.base import Table, methods, number
+from aldsgd.listings import names
+from aldsgd.statistics import Interval
+from tables import claims
+from tables.base import Cell, Estimate, Table, methods
+from tables.experiments import TABLES
 
-__all__ = ["FORMATS", "TABLES", "Table", "number", "render"]
 
-TABLES: dict[str, Callable[[Path], Table]] = {
-    "quickstart": partial(methods, name="quickstart"),
-    "cifar10_short": partial(methods, name="cifar10_short"),
-    "claims": claims.overview,
-    **experiments.TABLES,
-}
+def table(name: str, root: Path | str = "results") -> Table:
+    """The table of an experiment, or "claims". Raises ConfigError for an unknown one, or where runs are missing."""
+    if name not in (known := dict.fromkeys(("claims", *TABLES, *names(root)))):
+        raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
+    return claims.overview(Path(root)) if name == "claims" else TABLES.get(name, methods)(Path(root), name)
 
 
 def to_markdown(table: Table) -> str:
-    names = list(table.rows.columns)
-    lines = [names, *table.rows.to_numpy().tolist()]
-    width = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    lines = table.text
+    width = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # Labels to the left, everything else to the right, as numbers are read.
     rule = ["-" * width[0], *("-" * (w - 1) + ":" for w in width[1:])]
     padded = [[line[0].ljust(width[0]), *map(str.rjust, line[1:], width[1:])] for line in lines]
@@ -44,7 +44,7 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A ``table*`` for two-column pages; needs the booktabs package."""
-    head, *body = [list(table.rows.columns), *table.rows.to_numpy().tolist()]
+    head, *body = table.text
     lines = [" & ".join(map(latex, line)) + r" \\" for line in [head, *body]]
     return "\n".join(
         [
@@ -62,11 +62,28 @@ def latex(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Comma-separated values below one comment line with the caption: ``pandas.read_csv(f, comment="#")``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([list(table.rows.columns), *table.rows.to_numpy().tolist()])
-    return f"# {table.caption}\n{text.getvalue()}".rstrip("\n")
+    """Comma-separated numbers below one comment line with the caption: ``pandas.read_csv(f, comment="#")``.
+
+    An interval has the columns mean, low, high and n, blank where nothing was measured; text beside it has its own.
+    """
+    columns: dict[str, list] = {}
+    for name, cells in table.rows.items():
+        values = [cell.value if isinstance(cell, Cell) else cell for cell in cells]
+        if any(isinstance(cell, Estimate) for cell in cells):
+            for part in ("mean", "low", "high", "n"):
+                columns[f"{name}, {part}"] = [written(getattr(value, part, None)) for value in values]
+            values = [None if isinstance(value, Interval) else value for value in values]
+            if not any(values):
+                continue
+        columns[name] = list(map(written, values))
+    # An integer column with blanks must not become one of floats.
+    text = pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n")
+    return f"# {table.caption}\n{text}".rstrip("\n")
+
+
+def written(value):
+    """A value of a CSV: blank where there is none, nan where training diverged or one seed has no interval."""
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
 FORMATS = {"markdown": to_markdown, "latex": to_latex, "csv": to_csv}
@@ -77,12 +94,11 @@ def render(name: str, root: Path | str = "results", layout: str = "markdown") ->
 
     Raises ConfigError, naming the command to run, when runs are missing.
     """
-    root, names = Path(root), [name]
+    found = [name]
     if name == "all":
-        names = [known for known in TABLES if (root / "experiments" / f"{known}.json").exists()]
-        if not names:
-            raise ConfigError(f"no experiment has been run in {root}: start with python -m experiments.quickstart")
-    return "\n\n".join(FORMATS[layout](TABLES[known](root)) for known in names)
+        listed = names(root)
+        found = [known for known in TABLES if known in listed] + [own for own in listed if own not in TABLES]
+    return "\n\n".join(FORMATS[layout](table(each, root)) for each in found)
 
 
 def renew(text: str, root: Path | str = "results") -> str:
@@ -92,8 +108,6 @@ def renew(text: str, root: Path | str = "results") -> str:
     """
 
     def made(mark: re.Match) -> str:
-        if mark[1] not in TABLES:
-            raise ConfigError(f"unknown table '{mark[1]}'; choose one of: {', '.join(TABLES)}")
         return f"<!-- table: {mark[1]} -->\n{render(mark[1], root)}\n<!-- end -->"
 
     text, count = re.subn(r"<!-- table: (\S+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
@@ -102,12 +116,18 @@ def renew(text: str, root: Path | str = "results") -> str:
     return text
 
 
+def check_out(out: Path) -> None:
+    """Raise OSError or ConfigError unless ``out`` can be written, before the work for it."""
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"{out} is no file: give --out another name")
+    replace_file(out.with_name(f".{out.name}.probe"), lambda path: path.touch())
+    out.with_name(f".{out.name}.probe").unlink()
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Print the tables made from the recorded runs.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs (default: results)")
-    parser.add_argument(
-        "--table", choices=[*TABLES, "all"], default="all", help="which table (default: all that exist)"
-    )
+    parser.add_argument("--table", default="all", help="experiment whose table to print (default: all that exist)")
     parser.add_argument("--format", choices=list(FORMATS), default="markdown", help="how to print it")
     parser.add_argument("--out", type=Path, help="file to write instead of the standard output")
     parser.add_argument(
@@ -115,23 +135,34 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--into", type=Path, metavar="FILE", help="renew the tables between the marks of FILE")
     options = parser.parse_args(arguments)
+    out = options.into or options.out or (Path("CLAIMS.md") if options.claims else None)
     try:
+        if out is not None:
+            check_out(out)
         if options.into:
-            text, options.out = renew(options.into.read_text(encoding="utf-8"), options.results), options.into
+            text = renew(options.into.read_text(encoding="utf-8"), options.results)
         elif options.claims:
-            text, options.out = claims.render(options.results), options.out or Path("CLAIMS.md")
+            names(options.results)  # refuses a mistyped folder, of which nothing would be measured
+            text = claims.render(options.results)
         else:
             text = render(options.table, options.results, options.format) + "\n"
-        if options.out is None:
+        if out is None:
             sys.stdout.write(text)
+            sys.stdout.flush()
         else:
-            replace_file(options.out, lambda path: path.write_bytes(text.encode()))
+            replace_file(out, lambda path: path.write_bytes(text.encode()))
     except ConfigError as error:
         print(f"paper_tables.py: {error}", file=sys.stderr)
         return 2
+    except UnicodeError as error:
+        text = f"{out} is not UTF-8 text: convert it" if options.into else f"{error.encoding} has no ±: use --out FILE"
+        print(f"paper_tables.py: {text}", file=sys.stderr)
+        return 2
     except OSError as error:
-        name, done = options.out or options.into or "output", "read or written" if options.into else "written"
-        print(f"paper_tables.py: {name} cannot be {done} ({error.strerror})", file=sys.stderr)
+        done = "read or written" if options.into else "written"
+        print(f"paper_tables.py: {out or 'output'} cannot be {done} ({error.strerror})", file=sys.stderr)
+        if out is None:  # what is left in the buffer would be reported again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return 0
 

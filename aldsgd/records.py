@@ -10,20 +10,16 @@ import hashlib
 import json
 import math
 import os
-import platform
 import re
-import subprocess
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from importlib import metadata
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
+from aldsgd.runs import Run
 
 try:
     import fcntl
@@ -31,14 +27,38 @@ except ImportError:  # not on Windows: there, two processes training the same ru
     fcntl = None
 
 FORMAT = 1
-WORKER_COLUMNS = ("train_loss", "test_loss", "test_accuracy")
-NETWORK_COLUMNS = (
-    "worst_accuracy", "mean_accuracy", "best_accuracy", "averaged_accuracy", "averaged_loss",
-    "consensus_distance", "logical_bytes", "rounds", "modelled_compute_s", "modelled_communication_s",
-)  # fmt: skip
 CLOCK_COLUMNS = ("seconds_compute", "seconds_mixing", "seconds_evaluation")
-COLUMNS = ("epoch", "step", "worker", *WORKER_COLUMNS, *NETWORK_COLUMNS, *CLOCK_COLUMNS)
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "networkx", "cvxpy", "scikit-learn")
+#: Nanoseconds after which a file counts as settled: a younger one may change again without a newer time of change.
+SETTLED = 2_000_000_000
+
+
+class AlreadyComplete(ConfigError):
+    """The run that was to be recorded is complete already; ``run`` holds it. Nothing was touched."""
+
+    def __init__(self, run: "Run"):
+        super().__init__(f"{run.csv} is complete already: delete it and its JSON to train the run again")
+        self.run = run
+
+
+def columns(metrics: Sequence[str] = ("accuracy",)) -> tuple[str, ...]:
+    """Columns of a run's CSV, for the metrics of its task in order; the first is the one that tables show.
+
+    Raises ConfigError where a metric has no usable name, or two have the same.
+    """
+    for metric in metrics:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", str(metric)) or metric == "loss":
+            raise ConfigError(f"a metric cannot be called {metric!r}: letters, digits and _ make a name, except 'loss'")
+    if not metrics or len(set(metrics)) < len(metrics):
+        raise ConfigError(f"a task needs at least one metric, each with its own name, not {list(metrics)}")
+    tested = [f"test_{metric}" for metric in ("loss", *metrics)]
+    summaries = [f"{which}_{metric}" for metric in metrics for which in ("worst", "mean", "best", "averaged")]
+    return (
+        "epoch", "step", "worker", "train_loss", *tested, *summaries, "averaged_loss", "consensus_distance",
+        "logical_bytes", "rounds", "modelled_compute_s", "modelled_communication_s", *CLOCK_COLUMNS,
+    )  # fmt: skip
+
+
+COLUMNS = columns()
 
 
 def canonical(config: Mapping) -> str:
@@ -47,15 +67,21 @@ def canonical(config: Mapping) -> str:
     Values may be None, booleans, integers, finite floats, strings, or (nested) lists or tuples of these.
     Raises ConfigError naming the field that is none of them.
     """
-    for field, value in config.items():
-        try:
-            json.dumps({field: value}, allow_nan=False)
-        except (TypeError, ValueError):
-            raise ConfigError(
-                f"field {field!r} of the configuration is {value!r}, which JSON cannot hold: give a finite "
-                "number, text, a list of them, or None"
-            ) from None
-    return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError):
+        field, value = next((item for item in config.items() if not _holds(item[1])), ("keys", list(config)))
+        raise ConfigError(
+            f"field {field!r} of the configuration is {value!r}, which JSON cannot hold: give a finite "
+            "number, text, a list of them, or None"
+        ) from None
+
+
+def _holds(value) -> bool:
+    """Whether JSON can hold a value."""
+    with contextlib.suppress(TypeError, ValueError):
+        return bool(json.dumps(value, sort_keys=True, allow_nan=False))
+    return False
 
 
 def key(config: Mapping) -> str:
@@ -63,38 +89,18 @@ def key(config: Mapping) -> str:
     return hashlib.sha256(canonical(config).encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True)
-class Run:
-    """A complete run: ``config`` (resolved), ``meta`` (the rest of the JSON), ``csv`` (path of the rows)."""
+# (path, what tells whether its files changed) -> the run, for all stores of this process.
+_READ: dict[Path, tuple[tuple, Run]] = {}
 
-    config: dict
-    meta: dict
-    csv: Path
 
-    @property
-    def key(self) -> str:
-        return key(self.config)
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when a file or folder does: identity, size, times of change. Raises OSError if it is absent."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
-    @cached_property
-    def rows(self) -> pd.DataFrame:
-        """Every row of the CSV, blanks as NaN; ``worker`` is a nullable integer."""
-        # Python's own conversion: that of pandas is off by one unit in the last place for some numbers.
-        cells = pd.read_csv(self.csv, dtype=str, keep_default_na=False)
-        rows = cells.apply(lambda column: column.map(lambda cell: float(cell or "nan")))
-        return rows.astype({"epoch": "int64", "step": "int64", "worker": "Int64"})
 
-    @property
-    def network(self) -> pd.DataFrame:
-        """Rows of the whole network, one per epoch, without the columns that only workers have."""
-        rows = self.rows[self.rows["worker"].isna()]
-        return rows.drop(columns=["worker", "test_loss", "test_accuracy"]).reset_index(drop=True)
-
-    @property
-    def workers(self) -> pd.DataFrame:
-        """Rows of the single workers, one per epoch and worker, without the columns of the network."""
-        rows = self.rows[self.rows["worker"].notna()]
-        rows = rows.drop(columns=[*NETWORK_COLUMNS, *CLOCK_COLUMNS], errors="ignore").reset_index(drop=True)
-        return rows.astype({"worker": "int64"})
+def _settled(state: tuple[int, ...]) -> bool:
+    return time.time_ns() - max(state[2::4] + state[3::4]) > SETTLED
 
 
 class RunStore:
@@ -109,6 +115,7 @@ class RunStore:
     def __init__(self, root):
         self.root = Path(root)
         self.folder = self.root / "runs"
+        self._index: tuple[tuple, dict[str, list[Path]]] | None = None
 
     def stem(self, config: Mapping) -> str:
         """File name without suffix: data set, method and key."""
@@ -121,15 +128,7 @@ class RunStore:
 
     def check_writable(self) -> None:
         """Raise ConfigError unless files can be made in the folder of runs (which is created)."""
-        probe = self.folder / f".probe.{os.getpid()}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink(missing_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"the results folder {self.root} cannot be written ({error.strerror}): choose another with --results"
-            ) from None
+        check_folder(self.folder, self.root)
 
     def load(self, config: Mapping) -> Run | None:
         """The complete run of this configuration, or None (absent, half-written or altered).
@@ -140,85 +139,141 @@ class RunStore:
 
     def runs(self) -> list[Run]:
         """Every complete run, in the order of the file names; unfinished ones are left out."""
-        paths = sorted(path for path in self.folder.glob("*.json") if not path.name.startswith("."))
+        paths = sorted(path for found in self._paths().values() for path in found)
         return [run for run in map(self._read, paths) if run is not None]
 
     def find(self, run_key: str) -> Run | None:
         """The complete run with this key, whatever its data set and method, or None."""
-        for path in sorted(self.folder.glob(f"*-{run_key}.json")):
-            run = self._read(path)
-            if run is not None:
-                return run
-        return None
+        return next(filter(None, map(self._read, self._paths().get(run_key, []))), None)
 
-    def writer(self, config: Mapping, environment: Mapping) -> "RunWriter":
+    def writer(self, config: Mapping, environment: Mapping, metrics: Sequence[str] = ("accuracy",)) -> "RunWriter":
         """A context manager that records one run (RunWriter); ``environment`` as from ``environment()``."""
-        return RunWriter(self, config, environment)
+        return RunWriter(self, config, environment, metrics)
+
+    def _paths(self) -> dict[str, list[Path]]:
+        """key -> JSON files of that key, as long as the folder has not changed."""
+        try:
+            state = _state(self.folder)
+            if self._index and self._index[0] == state:
+                return self._index[1]
+            names = sorted(os.listdir(self.folder))
+        except OSError:
+            return {}
+        found: dict[str, list[Path]] = {}
+        for name in names:
+            if match := re.fullmatch(r".*-([0-9a-f]{12})\.json", name):
+                found.setdefault(match[1], []).append(self.folder / name)
+        self._index = (state, found) if _settled(state) else None
+        return found
 
     def _read(self, path: Path) -> Run | None:
+        csv = path.with_suffix(".csv")
         try:
+            state = _state(path) + (_state(csv) if csv.exists() else ())
+            if path in _READ and _READ[path][0] == state:
+                return _READ[path][1]
             meta = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            config = dict(meta.pop("config"))
+            named = key(config)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
-        if not isinstance(meta, dict) or not isinstance(meta.get("config"), dict):
-            return None
-        config = meta.pop("config")
-        if key(config) != path.stem.rpartition("-")[2]:
+        if named != path.stem.rpartition("-")[2]:
             raise ConfigError(
                 f"{path} belongs to another configuration than its name says: move it away, "
                 "or choose another folder with --results"
             )
-        csv = path.with_suffix(".csv")
         try:
             intact = hashlib.sha256(csv.read_bytes()).hexdigest() == meta.get("csv_sha256")
         except OSError:
             return None
-        return Run(config, meta, csv) if intact and meta.get("complete") is True else None
+        if not intact or meta.get("complete") is not True:
+            return None
+        run = Run(config, meta, csv)
+        if _settled(state):
+            _READ[path] = (state, run)
+        return run
+
+
+def check_folder(folder: Path, root: Path) -> None:
+    """Raise ConfigError unless files can be made in ``folder`` (which is created), a part of the results ``root``."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the results folder {root} cannot be written ({error.strerror}): choose another with --results"
+        ) from None
 
 
 class RunWriter:
     """Records one run; complete only once ``finish`` has returned.
 
-    Rows are appended to ``<stem>.csv.part`` and flushed, so that a running experiment can be watched;
-    ``finish`` renames it to ``<stem>.csv`` and then writes ``<stem>.json`` atomically. Leaving the block
-    without ``finish`` leaves the ``.part`` file behind and changes no finished file. Entering raises
-    ConfigError, with nothing touched, when the folder cannot be written, when the name is taken by another
-    configuration, or when another process is recording the same run.
+    Rows are appended to ``<stem>.csv.part`` and flushed, so that a running experiment can be watched; ``finish``
+    writes ``<stem>.json`` atomically and then renames the rows to ``<stem>.csv``, which makes the run complete at
+    once. Leaving the block without ``finish`` leaves the ``.part`` file behind and changes no finished file.
+    Entering raises AlreadyComplete when the run is complete, be it that another process has just finished it, and
+    ConfigError when the folder cannot be written, when the name is taken by another configuration or a folder, or
+    when another process is recording the same run; nothing is touched then. A full disk is a ConfigError at any time.
     """
 
-    def __init__(self, store: RunStore, config: Mapping, environment: Mapping):
+    def __init__(self, store: RunStore, config: Mapping, environment: Mapping, metrics: Sequence[str] = ("accuracy",)):
         self.store, self.config, self.environment = store, dict(config), dict(environment)
+        self.columns = columns(metrics)
         self.path = store.folder / f"{store.stem(config)}.csv"
         self.part = self.path.with_suffix(".csv.part")
         self._file = None
 
     def __enter__(self) -> "RunWriter":
-        self.store.load(self.config)
+        self._refuse_complete()
         self.store.check_writable()
-        try:
+        for path in (self.path, self.path.with_suffix(".json"), self.part):
+            if path.is_dir():
+                raise ConfigError(f"{path} is a folder, where the run's file should be: move it away")
+        with self._faults(self.part):
             self._file = open(self.part, "ab")
-        except OSError as error:
-            raise ConfigError(f"{self.part} cannot be written ({error.strerror}): move it away") from None
         try:
             self._lock()
+            try:
+                self._refuse_complete()
+            except AlreadyComplete:
+                self.part.unlink(missing_ok=True)
+                raise
+            with self._faults(self.part):
+                self._file.truncate(0)
+            self._hash = hashlib.sha256()
+            self._write([",".join(self.columns)])
         except BaseException:
-            self._file.close()
+            self.__exit__()
             raise
-        self._file.truncate(0)
-        self._hash = hashlib.sha256()
-        self._write([",".join(COLUMNS)])
         return self
 
     def __exit__(self, *exception) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk has been reported; what is left is no complete run
+            self._file.close()
+
+    def _refuse_complete(self) -> None:
+        if (run := self.store.load(self.config)) is not None:
+            raise AlreadyComplete(run)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _faults(path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written ({error.strerror}): make room or move it away, then run the command again"
+            ) from None
 
     def append(self, rows: list[dict]) -> None:
         """Add rows: dictionaries of column to number, blank where None. ValueError: no such column."""
         lines = []
         for row in rows:
-            if unknown := set(row) - set(COLUMNS):
+            if unknown := set(row) - set(self.columns):
                 raise ValueError(f"no such columns in a run's CSV: {sorted(unknown)}")
-            lines.append(",".join(_cell(row.get(column)) for column in COLUMNS))
+            lines.append(",".join(_cell(row.get(column)) for column in self.columns))
         self._write(lines)
 
     def finish(self, extra: Mapping | None = None) -> Run:
@@ -232,21 +287,27 @@ class RunWriter:
             "csv_sha256": self._hash.hexdigest(),
         }
         text = json.dumps(meta, indent=1, allow_nan=False) + "\n"
-        if fcntl is None:  # Windows renames no open file
-            self._file.close()
-        os.replace(self.part, self.path)
-        replace_file(self.path.with_suffix(".json"), lambda path: path.write_bytes(text.encode()))
+        with self._faults(self.part):
+            os.fsync(self._file.fileno())  # some file systems only say now that the disk is full
+            if fcntl is None:  # Windows renames no open file
+                self._file.close()
+        json_path = self.path.with_suffix(".json")
+        with self._faults(json_path):
+            replace_file(json_path, lambda path: path.write_bytes(text.encode()))
+        with self._faults(self.path):
+            os.replace(self.part, self.path)
         self._file.close()
         run = self.store.load(self.config)
         if run is None:
-            raise OSError(f"{self.path} was changed by another program while it was written: run again")
+            raise ConfigError(f"{self.path} was changed by another program while it was written: run again")
         return run
 
     def _write(self, lines: list[str]) -> None:
         data = "".join(f"{line}\n" for line in lines).encode()
         self._hash.update(data)
-        self._file.write(data)
-        self._file.flush()
+        with self._faults(self.part):
+            self._file.write(data)
+            self._file.flush()
 
     def _lock(self) -> None:
         busy = ConfigError(f"{self.path.stem} is being recorded by another process: wait for it, or stop it")
@@ -287,114 +348,3 @@ def _plain(value):
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def environment(device_name: str | None = None, threads: int | None = None) -> dict:
-    """What a run was made with: package versions, hardware, and the state of this repository.
-
-    Parameters
-    ----------
-    device_name : name of the accelerator, or None for a CPU run.
-    threads : CPU threads that training used.
-
-    Returns
-    -------
-    dict with ``versions`` (None where not installed), ``hardware``, ``commit`` (None outside a git checkout
-    of this repository) and ``clean`` (nothing outside ``results/`` and ``figures/`` differs from it).
-    """
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    hardware = {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "device": device_name,
-        "threads": threads,
-    }
-    commit, clean = _git_state(Path(__file__).resolve().parents[1])
-    return {"versions": versions, "hardware": hardware, "commit": commit, "clean": clean}
-
-
-def _cpu_model() -> str | None:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or None
-
-
-def _git_state(root: Path) -> tuple[str | None, bool | None]:
-    """(commit, clean) of the checkout whose top folder is ``root``; (None, None) if there is none."""
-
-    def git(*arguments: str) -> str:
-        # Without optional locks, asking for the state never disturbs a commit that is being made.
-        return subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(root), *arguments],
-            check=True, capture_output=True, text=True, timeout=30,
-        ).stdout.strip()  # fmt: skip
-
-    try:
-        # A copy installed inside some other project's checkout must not report that project's commit.
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return None, None
-        changed = git("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)figures")
-        return git("rev-parse", "HEAD"), not changed
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-
-
-def write_experiment(root, name: str, preset: str, entries: Iterable[tuple[str, int, Mapping]]) -> Path:
-    """Write ``root/experiments/<name>.json``: which runs the tables and figures of an experiment are made of.
-
-    ``entries`` holds (label, seed, configuration) triples; the label names the curve or the row. Written
-    atomically, replacing the list of an earlier preset. Raises ConfigError if it cannot be written or a label
-    has the same seed twice.
-    """
-    runs = [{"label": label, "seed": int(seed), "key": key(config)} for label, seed, config in entries]
-    if len({(run["label"], run["seed"]) for run in runs}) < len(runs):
-        raise ConfigError(f"experiment {name} lists a label twice with the same seed: give each run its own label")
-    text = json.dumps({"experiment": name, "preset": preset, "runs": runs}, indent=1) + "\n"
-    path = Path(root) / "experiments" / f"{name}.json"
-    try:
-        replace_file(path, lambda temporary: temporary.write_bytes(text.encode()))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}): choose another --results") from None
-    return path
-
-
-def read_experiment(root, name: str) -> dict:
-    """The dictionary that ``write_experiment`` wrote; ConfigError, naming the command, if there is none."""
-    path = Path(root) / "experiments" / f"{name}.json"
-    try:
-        listing = json.loads(path.read_text(encoding="utf-8"))
-        if {"label", "seed", "key"} <= set.intersection(*(set(entry) for entry in listing["runs"])):
-            return {"experiment": name, "preset": str(listing["preset"]), "runs": listing["runs"]}
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is not there: make it with python -m experiments.{name}") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise ConfigError(f"{path} is damaged: make it again with python -m experiments.{name}")
-
-
-def load_experiment(root, name: str) -> list[tuple[str, int, Run]]:
-    """(label, seed, run) of every run of an experiment, in the order in which it was listed.
-
-    Raises ConfigError, naming the command that makes them, when a listed run is missing or incomplete.
-    """
-    listing = read_experiment(root, name)
-    store = RunStore(root)
-    found = [(entry["label"], int(entry["seed"]), store.find(entry["key"])) for entry in listing["runs"]]
-    missing = [(label, seed) for label, seed, run in found if run is None]
-    if missing:
-        label, seed = missing[0]
-        raise ConfigError(
-            f"{len(missing)} of {len(found)} runs of {name} are missing in {store.folder} "
-            f"(first: {label}, seed {seed}): "
-            f"make them with python -m experiments.{name} --preset {listing['preset']}"
-        )
-    return found

@@ -5,11 +5,13 @@ independent. Methods are compared by the differences of runs that share a seed (
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
+
+from aldsgd.errors import ConfigError
 
 MIN_PAIRS = 5
 
@@ -50,6 +52,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(sample.mean())
     if n == 1:
         return Interval(mean, math.nan, 1, level)
+    # scipy.stats.t.interval gives the same numbers, but takes longer to import than all tables to be made.
     quantile = float(stdtrit(n - 1, (1 + level) / 2))
     return Interval(mean, quantile * float(sample.std(ddof=1)) / math.sqrt(n), n, level)
 
@@ -62,6 +65,16 @@ def paired_interval(a: Sequence[float], b: Sequence[float], level: float = 0.95)
     # Equal accuracies that were averaged in another order differ by rounding; t would call that significant.
     equal = np.abs(a - b) <= 8 * np.finfo(np.float64).eps * np.maximum(np.abs(a), np.abs(b))
     return mean_interval(np.where(equal, 0.0, a - b), level)
+
+
+def by_seed(pairs: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """seed -> value. Raises ConfigError where a seed comes twice: one run counted twice would look like certainty."""
+    found: dict[int, float] = {}
+    for seed, value in pairs:
+        if seed in found:
+            raise ConfigError(f"seed {seed} is counted twice: give every run a seed of its own")
+        found[seed] = value
+    return found
 
 
 def paired_by_seed(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) -> Interval | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from aldsgd.cache import replace_file
+from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
-from aldsgd.records import environment
 
 FOLDER = "theory"
 

@@ -17,7 +17,8 @@ from importlib import import_module
 import numpy as np
 
 from aldsgd.errors import ConfigError
-from aldsgd.records import RunStore, write_experiment
+from aldsgd.listings import write_experiment
+from aldsgd.records import RunStore
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
 from experiments.options import execution, parser

@@ -23,11 +23,11 @@ from torch.nn.functional import cross_entropy
 from aldsgd import models
 from aldsgd.algorithm import iterate
 from aldsgd.cache import replace_file
+from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import paper_graph, ring
 from aldsgd.leaders import ALDSGD
 from aldsgd.network import LocalNetwork
-from aldsgd.records import environment
 from aldsgd.workers import Workers, initial_model
 from baselines.dpsgd import DPSGD
 from experiments.common import command

@@ -34,13 +34,13 @@ from aldsgd.communication import Link
 from aldsgd.data import Batches, split
 from aldsgd.datasets import Data
 from aldsgd.engines import BY_NAME
+from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.graphs import line, ring
 from aldsgd.leaders import ALDSGD
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import Arithmetic, prepare_device
-from aldsgd.records import environment
 from aldsgd.step import WARM_UP, Step
 from aldsgd.training import MeteredNetwork
 from aldsgd.workers import Workers, initial_model

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from aldsgd.cache import cache_dir
 from aldsgd.errors import ConfigError
-from aldsgd.records import Run, RunStore, write_experiment
+from aldsgd.listings import write_experiment
+from aldsgd.records import Run, RunStore
 from baselines.registry import VARIANTS
 from experiments.command import Session, command
 from experiments.configuration import RunConfig, linked

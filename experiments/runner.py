@@ -15,9 +15,11 @@ from aldsgd.checkpoint import Checkpoints
 from aldsgd.data import steps_per_epoch
 from aldsgd.datasets import content_hash, load
 from aldsgd.distributed import ProcessNetwork
+from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
+from aldsgd.listings import write_experiment
 from aldsgd.precision import prepare_device
-from aldsgd.records import AlreadyComplete, Run, RunStore, environment, write_experiment
+from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.training import Trainer
 from aldsgd.world import World, join
 from baselines import registry

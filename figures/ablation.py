@@ -4,23 +4,24 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import Experiment, dots, finish, grid, script
-from tables.base import REFERENCE, final_values, gap
+from figures.common import dots, finish, grid, script
+from tables.base import REFERENCE
+from tables.query import Experiment
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    experiment = Experiment(results, "ablation")
-    values = final_values(experiment.entries)
-    labels = [label for label in experiment.runs if label != REFERENCE]
+    runs = Experiment(results, "ablation")
+    reference = runs.counterpart(runs.labels[0], REFERENCE, graphs=1)
+    labels = [label for label in runs.labels if label not in reference.labels]
     with style.sheet():
         fig, panels = grid(1, 3, 3.0, sharey=True)
         titles = {"worst": "worst worker", "mean": "mean worker", "averaged": "averaged model"}
         for axes, (column, title) in zip(panels[0], titles.items(), strict=True):
-            dots(axes, labels, [gap(values, label, REFERENCE, column) for label in labels])
+            dots(axes, labels, [runs.of(label).less(reference, column) for label in labels])
             axes.axvline(0, color="0.4", linewidth=0.6)
-            axes.set(title=title, xlabel="less D-PSGD's (points)")
-        return finish(fig, experiment, (), out / "ablation")
+            axes.set(title=title, xlabel=f"less {REFERENCE}'s (points)")
+        return finish(fig, runs, (), out)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,37 @@
 """Draw every figure whose experiment has complete runs. python -m figures.all --results results --out figures"""
 
-import importlib
 import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
-from figures.common import script
+from aldsgd.listings import MissingRuns, names
+from figures.common import overview, script
 
-FIGURES = (
-    "quickstart", "convergence", "final_accuracy", "sparsity", "degree_effect", "ablation", "sensitivity",
-    "sixteen_workers", "baseline_audit", "communication", "non_iid", "starts", "heterogeneous",
-)  # fmt: skip
+
+def figure_of(name: str) -> Callable[[Path, Path], list[Path]]:
+    """What draws an experiment: ``draw`` of the module of its name, or else an overview."""
+    if name.isidentifier() and find_spec(f"figures.{name}"):
+        module = import_module(f"figures.{name}")
+        if hasattr(module, "draw") and not hasattr(module, "figure_of"):
+            return module.draw
+    return partial(overview, name=name)
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw what can be drawn, in order; returns the files written."""
-    written = []
-    for name in FIGURES:
-        if (results / "experiments" / f"{name}.json").exists():
-            written += importlib.import_module(f"figures.{name}").draw(results, out)
+    """Draw what is listed; returns the files written. Raises ConfigError where nothing has complete runs."""
+    written, missing = [], []
+    for name in names(results):
+        try:
+            written += figure_of(name)(results, out)
+        except MissingRuns as error:
+            missing.append(error)
+    if not written:
+        raise missing[0]
+    for error in missing:
+        print(f"left out: {error}", file=sys.stderr)
     return written
 
 

@@ -6,47 +6,44 @@ from pathlib import Path
 import pandas as pd
 
 from figures import style
-from figures.common import Experiment, categories, finish, script, within_percent
-from tables.base import average, final_values
+from figures.common import categories, finish, script, within_percent
 from tables.experiments import islands
+from tables.query import Experiment
 
-LABELS = ("D-PSGD (released schedule)", "D-PSGD", "AL-DSGD on released schedule", "AL-DSGD on D-PSGD")
-CASES = {
-    f"{level} %\n{start} start\n{graphs} graph{'s' * (graphs > 1)}":
-        f"{level} %, {start} start, {graphs} graph{'s' * (graphs > 1)}"
-    for level, start in (("53.8", "different"), ("53.8", "same"), ("100", "different"))
-    for graphs in (1, 2)
-}  # fmt: skip
-SHOWN = "53.8 %, different start, 1 graph"
 ALONE, REST = "#D55E00", "#999999"
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    experiment = Experiment(results, "baseline_audit")
-    values = final_values(experiment.entries)
+    runs = Experiment(results, "baseline_audit")
+    families = runs.families
+    fields = dict.fromkeys((config["graph"], config["start"], config["graphs"]) for config in runs.configs)
+    cases = [dict(zip(("graph", "start", "graphs"), values, strict=True)) for values in fields]
+    names = [
+        f"{c['graph'].removeprefix('paper:')} %\n{c['start']} start\n{c['graphs']} graph{'s' * (c['graphs'] > 1)}"
+        for c in cases
+    ]
     with style.sheet():
         fig = style.figure(1, 5.2)[0]
         fig.clear()
-        places = fig.add_gridspec(2, 4, height_ratios=(1, 1.1))
+        places = fig.add_gridspec(2, len(families), height_ratios=(1, 1.1))
         first = None
-        for place, label in enumerate(LABELS):
+        for place, family in enumerate(families):
             axes = fig.add_subplot(places[0, place], sharey=first)
             first = first or axes
-            runs = experiment.runs.get(f"{label}, {SHOWN}", [])
-            worker_curves(axes, runs)
-            axes.set_title(label.replace(" (", "\n(").replace(" on ", "\non "), fontsize=7)
+            worker_curves(axes, [entry.run for entry in runs.select(family=family, **cases[0])])
+            axes.set_title(family.replace(" (", "\n(").replace(" on ", "\non "), fontsize=7)
             style.epoch_axis(axes)
             if place == 0:
-                axes.set_ylabel("test accuracy (%)\n" + SHOWN.replace(" start,", " start,\n"))
+                axes.set_ylabel("test accuracy (%)\n" + names[0].replace("\n", ", ").replace("start,", "start,\n"))
             else:
                 axes.tick_params(labelleft=False)
         axes = fig.add_subplot(places[1, :])
-        series = {label: [average(values, f"{label}, {case}", "worst") for case in CASES.values()] for label in LABELS}
-        categories(axes, list(CASES), series)
+        series = {f: [runs.select(family=f, **case).interval("worst") for case in cases] for f in families}
+        categories(axes, names, series)
         within_percent(axes)
         axes.set(ylabel="worst test accuracy (%)", title="the worst worker at the last epoch")
-        return finish(fig, experiment, LABELS, out / "baseline_audit")
+        return finish(fig, runs, families, out)
 
 
 def worker_curves(axes, runs) -> None:

@@ -2,61 +2,76 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from aldsgd.errors import ConfigError
-from aldsgd.records import Run, read_experiment
-from aldsgd.statistics import Interval
+from aldsgd.runs import Run
+from aldsgd.statistics import Interval, mean_interval
 from figures import style
-from tables.base import available
+from tables.base import Unit
+from tables.query import Experiment, Runs
 
 
-class Experiment:
-    """The complete runs of one experiment, as figures want them. Raises ConfigError where there is none."""
-
-    def __init__(self, root: Path, name: str):
-        self.entries, self.listed = available(root, name)
-        self.preset = read_experiment(root, name)["preset"]
-
-    @property
-    def runs(self) -> dict[str, list[Run]]:
-        """label -> its runs, in the order of the experiment."""
-        grouped: dict[str, list[Run]] = {}
-        for label, _, run in self.entries:
-            grouped.setdefault(label, []).append(run)
-        return grouped
-
-    def title(self) -> str:
-        """What was run, with how many seeds, and how much of it is complete."""
-        configs = [run.config for _, _, run in self.entries]
-        names = " and ".join(dict.fromkeys(config["dataset"] for config in configs))
-        images = {config["train_images"] for config in configs} - {None}
-        size = f" ({', '.join(f'{n:,}' for n in sorted(images))} images)" if images else ""
-        counts = sorted({len(runs) for runs in self.runs.values()})
-        seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-        missing = "" if len(self.entries) == self.listed else f"; {len(self.entries)} of {self.listed} runs measured"
-        what = f"{names}{size}, {configs[0]['model']}, {configs[0]['workers']} workers, preset {self.preset}:"
-        numbers = f"mean and 95 % interval over n = {seeds} seed{'s' * (counts != [1])}{missing}"
-        return what + ("\n" if len(what + numbers) > 105 else " ") + numbers
+def title(runs: Experiment) -> str:
+    """What was run, with how many seeds, and how much of it is complete."""
+    images = {size for size in runs.field("train_images") if size}
+    size = f" ({', '.join(f'{n:,}' for n in sorted(images))} images)" if images else ""
+    counts = sorted({len(runs.of(label)) for label in runs.labels})
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    missing = "" if len(runs) == runs.listed else f"; {len(runs)} of {runs.listed} runs measured"
+    names, first = " and ".join(map(str, runs.field("dataset"))), runs[0].run.config
+    what = f"{names}{size}, {first.get('model')}, {first.get('workers')} workers, preset {runs.preset}:"
+    numbers = f"mean and 95 % interval over n = {seeds} seed{'s' * (counts != [1])}{missing}"
+    return what + ("\n" if len(what + numbers) > 105 else " ") + numbers
 
 
-def ends(intervals: Sequence[Interval | None]) -> tuple[np.ndarray, np.ndarray]:
-    """(means, half widths) in percent; NaN where nothing was measured, width 0 of a single value."""
-    means = [np.nan if interval is None else 100 * interval.mean for interval in intervals]
-    halves = [0.0 if interval is None else 100 * interval.half_width for interval in intervals]
+def curves(runs: Iterable[Run], column: str) -> pd.DataFrame:
+    """One column of several runs: a row for each epoch that every run has evaluated, a column for each run."""
+    frames = [run.network.set_index("epoch")[column].dropna() for run in runs]
+    return pd.concat(frames, axis=1, join="inner", keys=range(len(frames)))
+
+
+def band(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, lower and upper end of the interval of every row; a single run has an interval of no width."""
+    mean, half = ends([mean_interval(row) for row in values.to_numpy()], scale=1)
+    return mean, mean - half, mean + half
+
+
+def by_condition(runs: Experiment) -> dict[str, list[Runs]]:
+    """method -> its runs under each condition."""
+    return {
+        variant: [runs.select(variant=variant, condition=number) for number in runs.conditions]
+        for variant in runs.variants
+    }
+
+
+def worst_and_averaged(panels: Iterable[Axes], runs: Experiment, names: Sequence[str]) -> None:
+    """Two panels: the worst worker and the averaged model of each method under each condition, called ``names``."""
+    for axes, column, name in zip(panels, ("worst", "averaged"), ("worst worker", "averaged model"), strict=True):
+        cells = by_condition(runs)
+        categories(axes, names, {v: [cell.interval(column) for cell in own] for v, own in cells.items()})
+        axes.set(title=name, ylabel="test accuracy (%)")
+        within_percent(axes)
+
+
+def ends(intervals: Sequence[Interval | None], scale: float = 100) -> tuple[np.ndarray, np.ndarray]:
+    """(means, half widths), in percent unless scaled; NaN where nothing was measured, width 0 of a single value."""
+    means = [np.nan if interval is None else scale * interval.mean for interval in intervals]
+    halves = [0.0 if interval is None else scale * interval.half_width for interval in intervals]
     return np.array(means), np.nan_to_num(halves)
 
 
 def categories(axes: Axes, names: Sequence[str], series: dict[str, Sequence[Interval | None]], joined=False) -> None:
     """Methods side by side at each category: marker and interval; ``joined`` where the categories have an order."""
     reach = 0.15 if joined else 0.3
-    shifts = np.linspace(-reach, reach, len(series)) if len(series) > 1 else [0.0]
+    shifts = np.linspace(-reach, reach, len(series)) if len(series) > 1 else np.zeros(len(series))
     for shift, (label, intervals) in zip(shifts, series.items(), strict=True):
         look, (mean, half) = style.look(label), ends(intervals)
         axes.errorbar(
@@ -99,12 +114,31 @@ def plain_log(axes: Axes, ticks: int = 4) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
 
 
-def finish(fig: Figure, experiment: Experiment, labels: Sequence[str], stem: Path) -> list[Path]:
-    """Title, one legend for all panels, and the files."""
-    fig.suptitle(experiment.title(), fontsize=7.5)
+def finish(fig: Figure, runs: Experiment, labels: Sequence[str], out: Path) -> list[Path]:
+    """Title, one legend for all panels, and the files, which are called after the experiment."""
+    fig.suptitle(title(runs), fontsize=7.5)
     if labels:
         style.legend(fig, list(labels), columns=3 if len(labels) > 4 else 4)
-    return style.save(fig, stem)
+    return style.save(fig, out / runs.name)
+
+
+def overview(results: Path, out: Path, name: str) -> list[Path]:
+    """The figure of an experiment without one of its own: three panels, a row per label."""
+    runs = Experiment(results, name)
+    unit = Unit.of(runs)
+    with style.sheet():
+        fig, (panels,) = grid(1, 3, 1.2 + 0.18 * len(runs.labels), sharey=True)
+        for axes, column in zip(panels, ("worst", "mean", "averaged"), strict=True):
+            for place, label in enumerate(runs.labels):
+                own, look = runs.of(label), style.look(runs.of(label)[0].variant)
+                mean, half = ends([own.interval(column)], unit.scale)
+                axes.errorbar(mean, [place], xerr=half, color=look.color, marker=look.marker,
+                              markersize=look.markersize, linestyle="none", elinewidth=1.2)  # fmt: skip
+            axes.set_yticks(range(len(runs.labels)), runs.labels, parse_math=False)
+            axes.set_ylim(len(runs.labels) - 0.5, -0.5)
+            shown = "averaged model" if column == "averaged" else f"{column} worker"
+            axes.set(title=shown, xlabel=f"test {unit.metric}" + " (%)" * (unit.scale == 100))
+        return finish(fig, runs, (), out)
 
 
 def script(name: str, draw: Callable[[Path, Path], list[Path]], arguments: list[str] | None = None) -> int:
@@ -114,6 +148,7 @@ def script(name: str, draw: Callable[[Path, Path], list[Path]], arguments: list[
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder to write into (default: figures)")
     options = parser.parse_args(arguments)
     try:
+        style.check_out(options.out)
         for path in draw(options.results, options.out):
             print(path)
     except ConfigError as error:

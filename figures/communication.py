@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from figures import style
-from figures.common import Experiment, finish, grid, plain_log, script, within_percent
-from figures.quickstart import band, curves
-from tables.base import METHODS
+from figures.common import band, curves, finish, grid, plain_log, script, within_percent
 from tables.experiments import target_of
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
+from tables.query import Experiment
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     experiment = Experiment(results, "communication")
-    labels = [label for label in (*METHODS, "AL-DSGD, printed order") if label in experiment.runs]
+    shown = experiment.select(condition=0)  # the ring is in the table
+    labels = shown.variants
     links = (
         ("link (Gb/s), 50 us a message", [(gigabits, 50e-6) for gigabits in BANDWIDTHS], BANDWIDTHS),
         ("latency (us), 10 Gb/s", [(10, latency) for latency in LATENCIES], [1e6 * latency for latency in LATENCIES]),
@@ -26,10 +26,13 @@ def draw(results: Path, out: Path) -> list[Path]:
         panels[0].set(xlabel="sent by all workers (MB)", ylabel="mean worker's test accuracy (%)")
         panels[0].set_title("(a) accuracy against traffic")
         unreached = []
-        for label in labels:
-            runs, target = experiment.runs[label], target_of(label, experiment.entries)
+        for place, label in enumerate(labels):
+            own = shown.select(variant=label)
+            runs, target = [entry.run for entry in own], target_of(experiment, own[0].label)
             values = 100 * curves(runs, "mean_accuracy")
-            style.draw(panels[0], label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values))
+            style.curve(
+                panels[0], place, label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values)
+            )
             reached = [first_reached(run, target) for run in runs]
             if None in reached:
                 unreached.append(label)
@@ -40,7 +43,7 @@ def draw(results: Path, out: Path) -> list[Path]:
                     for speed in speeds
                 ]
                 axes.plot(x, seconds, **style.look(label)._asdict())
-        target = 100 * target_of("D-PSGD", experiment.entries)
+        target = 100 * target_of(experiment, shown.labels[0])
         if np.isfinite(target):
             panels[0].axhline(target, color="0.4", linewidth=0.6)
             panels[0].annotate("target", (0.02, target), (0, 2), xycoords=("axes fraction", "data"),
@@ -55,7 +58,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         if unreached:
             text = "not reached by every seed:\n" + "\n".join(unreached)
             panels[2].text(0.02, 0.02, text, transform=panels[2].transAxes, va="bottom", fontsize=5.5, color="0.3")
-        return finish(fig, experiment, labels, out / "communication")
+        return finish(fig, experiment, labels, out)
 
 
 if __name__ == "__main__":

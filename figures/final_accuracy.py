@@ -7,39 +7,43 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.common import Experiment, ends, finish, grid, script
-from tables.base import METHODS, average, final_values
+from figures.common import ends, finish, grid, script
+from tables.query import Experiment
+
+MARKERS = {"worst": "<", "mean": "o", "best": ">", "averaged": "D"}
+
+
+#: How the data sets are called in titles.
+NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    experiment = Experiment(results, "final_accuracy")
-    values = final_values(experiment.entries)
+    runs = Experiment(results, "final_accuracy")
+    variants = runs.variants
     with style.sheet():
-        fig, panels = grid(1, 2, 3.4, sharey=True)
-        for axes, dataset in zip(panels[0], ("CIFAR-10", "CIFAR-100"), strict=True):
-            measured = 0
-            for place, label in enumerate(METHODS):
-                found = {c: average(values, f"{label}, {dataset}", c) for c in ("worst", "mean", "best", "averaged")}
-                if found["mean"] is None:
+        fig, panels = grid(1, len(runs.conditions), 3.4, sharey=True)
+        for axes, (number, config) in zip(panels[0], runs.conditions.items(), strict=True):
+            for place, variant in enumerate(variants):
+                own = runs.select(variant=variant, condition=number)
+                if not own:
                     continue
-                measured, color = measured + 1, style.look(label).color
-                axes.plot([100 * found["worst"].mean, 100 * found["best"].mean], [place, place], color=color, alpha=0.4)
-                for column, marker, up in (
-                    ("worst", "<", 0),
-                    ("mean", "o", 0),
-                    ("best", ">", 0),
-                    ("averaged", "D", 0.3),
-                ):
-                    (mean,), (half,) = ends([found[column]])
+                color, reach = style.look(variant).color, [100 * own.interval(c).mean for c in ("worst", "best")]
+                axes.plot(reach, [place, place], color=color, alpha=0.4)
+                for column, marker in MARKERS.items():
+                    (mean,), (half,) = ends([own.interval(column)])
+                    up = 0.3 if column == "averaged" else 0
                     axes.errorbar(mean, place + up, xerr=half, color=color, marker=marker, markersize=4, elinewidth=0.9)
-            axes.set(xlabel="test accuracy (%)", title=f"{dataset}" + ("" if measured else ": not measured"))
-            axes.set_yticks(np.arange(len(METHODS)), METHODS)
-            axes.set_ylim(len(METHODS) - 0.4, -0.6)
-        kinds = (("worst worker", "<"), ("mean worker", "o"), ("best worker", ">"), ("averaged model", "D"))
-        handles = [Line2D([], [], color="0.3", marker=m, markersize=4, linestyle="none", label=k) for k, m in kinds]
+            axes.set(xlabel="test accuracy (%)", title=NAMES.get(config["dataset"], config["dataset"]))
+            axes.set_yticks(np.arange(len(variants)), variants)
+            axes.set_ylim(len(variants) - 0.4, -0.6)
+        handles = [
+            Line2D([], [], color="0.3", marker=marker, markersize=4, linestyle="none",
+                   label="averaged model" if column == "averaged" else f"{column} worker")
+            for column, marker in MARKERS.items()
+        ]  # fmt: skip
         fig.legend(handles=handles, loc="outside lower center", ncols=4)
-        return finish(fig, experiment, (), out / "final_accuracy")
+        return finish(fig, runs, (), out)
 
 
 if __name__ == "__main__":

@@ -3,32 +3,43 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 from matplotlib.ticker import NullLocator
 
 from figures import style
-from figures.common import Experiment, categories, finish, grid, script, within_percent
-from tables.base import METHODS, REFERENCE, average, final_values, gap, split_label
+from figures.common import by_condition, categories, finish, grid, script, within_percent
+from tables.base import REFERENCE
+from tables.experiments import degrees
+from tables.query import Experiment
+
+
+def condition(config: dict, graph: str | None) -> str:
+    """How the workers of a run differ, in two lines; ``graph`` gives degrees to a method that has none."""
+    if isinstance(config["lr"], list):
+        if graph is None:
+            return "lr differs"
+        rising = np.corrcoef(config["lr"], degrees(graph, config["workers"]))[0, 1] > 0
+        return f"lr {'rises' if rising else 'falls'}\nwith degree"
+    if config.get("noisy_workers"):
+        return f"noise\nat {config['noisy_workers']}"
+    return "identical" if config["split"] == "iid" else f"{config['split']}\nshards"
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    experiment = Experiment(results, "heterogeneous")
-    values = final_values(experiment.entries)
-    parts = [split_label(label) for label in experiment.runs]
-    labels, cases = ([x for x in METHODS if x in {m for m, _ in parts}], list(dict.fromkeys(c for _, c in parts)))
-    names = [
-        case.replace(" with ", "\nwith ").replace("noise at", "noise\nat").replace(" shards", "\nshards")
-        for case in cases
-    ]
+    runs = Experiment(results, "heterogeneous")
+    graph = next(filter(None, runs.field("graph")), None)
+    names = [condition(config, config["graph"] or graph) for config in runs.conditions.values()]
+    cells = by_condition(runs)
+    worst = {variant: [cell.interval("worst") for cell in own] for variant, own in cells.items()}
+    gains = {
+        variant: [cell.less(other, "worst") for cell, other in zip(own, cells[REFERENCE], strict=True)]
+        for variant, own in cells.items()
+        if variant != REFERENCE and REFERENCE in cells
+    }
     with style.sheet():
         fig, panels = grid(2, 1, 4.4, sharex=True)
         top, bottom = panels[:, 0]
-        worst = {label: [average(values, f"{label}, {case}", "worst") for case in cases] for label in labels}
-        gains = {
-            label: [gap(values, f"{label}, {case}", f"{REFERENCE}, {case}", "worst") for case in cases]
-            for label in labels
-            if label != REFERENCE
-        }
         categories(top, names, worst)
         top.set(title="worst worker", ylabel="test accuracy (%)")
         within_percent(top)
@@ -42,7 +53,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         bottom.yaxis.set_major_formatter("{x:g}")
         bottom.yaxis.set_minor_locator(NullLocator())
         bottom.set(title="worst worker, less D-PSGD's under the same condition", ylabel="points")
-        return finish(fig, experiment, labels, out / "heterogeneous")
+        return finish(fig, runs, runs.variants, out)
 
 
 if __name__ == "__main__":

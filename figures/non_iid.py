@@ -4,27 +4,19 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import Experiment, categories, finish, grid, script, within_percent
-from tables.base import METHODS, average, final_values
-
-ALPHAS = ("10", "1", "0.1")
+from figures.common import finish, grid, script, worst_and_averaged
+from tables.query import Experiment
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    experiment = Experiment(results, "non_iid")
-    values = final_values(experiment.entries)
-    labels = [label for label in METHODS if any(f"{label}, alpha {alpha}" in experiment.runs for alpha in ALPHAS)]
+    runs = Experiment(results, "non_iid")
     with style.sheet():
         fig, panels = grid(1, 2, 3.2)
-        for axes, column, title in zip(
-            panels[0], ("worst", "averaged"), ("worst worker", "averaged model"), strict=True
-        ):
-            series = {label: [average(values, f"{label}, alpha {a}", column) for a in ALPHAS] for label in labels}
-            categories(axes, ALPHAS, series)
-            axes.set(title=title, ylabel="test accuracy (%)", xlabel="Dirichlet alpha (smaller: more skewed)")
-            within_percent(axes)
-        return finish(fig, experiment, labels, out / "non_iid")
+        worst_and_averaged(panels[0], runs, [f"{c['dirichlet_alpha']:g}" for c in runs.conditions.values()])
+        for axes in panels[0]:
+            axes.set_xlabel("Dirichlet alpha (smaller: more skewed)")
+        return finish(fig, runs, runs.variants, out)
 
 
 if __name__ == "__main__":

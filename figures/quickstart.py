@@ -10,47 +10,32 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
-from aldsgd.records import Run, load_experiment, read_experiment
-from aldsgd.statistics import mean_interval
+from aldsgd.runs import Run
 from figures import style
-from figures.common import script
-
-
-def curves(runs: list[Run], column: str) -> pd.DataFrame:
-    """One column of several runs: a row for each epoch that every run has evaluated, a column for each run."""
-    frames = [run.network.set_index("epoch")[column].dropna() for run in runs]
-    return pd.concat(frames, axis=1, join="inner", keys=range(len(frames)))
-
-
-def band(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, lower and upper end of the interval of every row; a single run has an interval of no width."""
-    intervals = [mean_interval(row) for row in values.to_numpy()]
-    mean = np.array([interval.mean for interval in intervals])
-    half = np.nan_to_num([interval.half_width for interval in intervals])
-    return mean, mean - half, mean + half
+from figures.common import band, curves, script
+from tables.query import Experiment
 
 
 def worst_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:
     axes.set_title("(a) the worst worker")
     style.epoch_axis(axes)
     style.accuracy_axis(axes, "worst test accuracy (%)")
-    for label, runs in methods.items():
+    for place, (label, runs) in enumerate(methods.items()):
         values = 100 * curves(runs, "worst_accuracy")
-        style.draw(axes, label, values.index, *band(values))
+        style.curve(axes, place, label, values.index, *band(values))
 
 
 def mean_against_bytes(axes: Axes, methods: dict[str, list[Run]]) -> None:
     axes.set(title="(b) accuracy against traffic", xlabel="sent by all workers (MB)", xscale="log")
     axes.xaxis.set_major_formatter("{x:g}")
     style.accuracy_axis(axes, "mean test accuracy (%)")
-    for label, runs in methods.items():
+    for place, (label, runs) in enumerate(methods.items()):
         values = 100 * curves(runs, "mean_accuracy")
         megabytes = curves(runs, "logical_bytes").loc[values.index].mean(axis=1).to_numpy() / 1e6
         if megabytes[-1] > 0:
-            style.draw(axes, label, megabytes, *band(values))
+            style.curve(axes, place, label, megabytes, *band(values))
         else:
             # No place on a logarithmic axis: a level to compare with, where it ended.
             level, look = band(values)[0][-1], style.look(label)
@@ -63,31 +48,28 @@ def consensus_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:
     style.epoch_axis(axes)
     axes.set(yscale="log", ylabel=r"consensus $\|X-JX\|^2/n$")
     absent = []
-    for label, runs in methods.items():
+    for place, (label, runs) in enumerate(methods.items()):
         values = curves(runs, "consensus_distance")
         values = values[(values > 0).all(axis=1)]
         if values.empty:
             absent.append(label)
             continue
         # Interval of the logarithm: on this axis it is as wide above as below, and never reaches zero.
-        style.draw(axes, label, values.index, *(10**ends for ends in band(np.log10(values))))
+        style.curve(axes, place, label, values.index, *(10**ends for ends in band(np.log10(values))))
     axes.set_title("(c) disagreement" + (f" ({', '.join(absent)}: 0)" if absent else ""))
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when runs are missing."""
-    entries = load_experiment(results, "quickstart")
-    methods: dict[str, list[Run]] = {}
-    for label, _, run in entries:
-        methods.setdefault(label, []).append(run)
-    counts = sorted({len(runs) for runs in methods.values()})
-    config, preset = entries[0][2].config, read_experiment(results, "quickstart")["preset"]
+    runs = Experiment(results, "quickstart", whole=True)
+    methods = {label: [entry.run for entry in runs.of(label)] for label in runs.labels}
+    counts, config = sorted({len(own) for own in methods.values()}), runs[0].run.config
     with style.sheet():
         fig, panels = style.figure(columns=3, height=2.9)
         for panel, axes in zip((worst_against_epoch, mean_against_bytes, consensus_against_epoch), panels, strict=True):
             panel(axes, methods)
         fig.suptitle(
-            f"{config['dataset']}, {config['workers']} workers, preset {preset}: mean of "
+            f"{config['dataset']}, {config['workers']} workers, preset {runs.preset}: mean of "
             f"n = {' to '.join(map(str, counts))} seeds, 95 % interval shaded",
             fontsize=8,
         )

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 
 from aldsgd.statistics import mean_interval
 from figures import style
-from figures.common import Experiment, finish, grid, plain_log, script, within_percent
-from tables.base import METHODS
-from tables.experiments import lr_grid
+from figures.common import finish, grid, plain_log, script, within_percent
+from tables.experiments import coefficient_maps, lr_grid
+from tables.query import Experiment, Runs
 
 TITLES = {"c": "(a) weights, released order", "p": "(b) force, printed order"}
 #: At most this share above chance counts as diverged: ten classes, 10 %.
@@ -20,34 +20,34 @@ CHANCE = 0.15
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     experiment = Experiment(results, "sensitivity")
-    grid_of_rates = lr_grid(experiment.entries)
-    labels = [label for label in METHODS if label in grid_of_rates]
+    maps, grid_of_rates = coefficient_maps(experiment), lr_grid(experiment)
+    labels = list(grid_of_rates)
     with style.sheet():
         fig, (panels,) = grid(1, 3, 3.1)
         for axes, letter in zip(panels, "cp", strict=False):
-            heat(fig, axes, experiment, letter)
-        for label in labels:
+            heat(fig, axes, maps[letter], letter)
+        for place, label in enumerate(labels):
             rates = sorted(grid_of_rates[label])
             found = [mean_interval(np.nan_to_num(list(grid_of_rates[label][rate].values()))) for rate in rates]
             mean = 100 * np.array([interval.mean for interval in found])
             half = 100 * np.nan_to_num([interval.half_width for interval in found])
-            style.draw(panels[2], label, rates, mean, mean - half, mean + half)
+            style.curve(panels[2], place, label, rates, mean, mean - half, mean + half)
         panels[2].set(xlabel="learning rate", ylabel="mean worker's test accuracy (%)")
         panels[2].set_title("(c) learning rates")
         plain_log(panels[2], ticks=6)
         within_percent(panels[2])
-        return finish(fig, experiment, labels, out / "sensitivity")
+        return finish(fig, experiment, labels, out)
 
 
-def heat(fig, axes: Axes, experiment: Experiment, letter: str) -> None:
+def heat(fig, axes: Axes, runs: Runs, letter: str) -> None:
     """Mean worker's accuracy over two coefficients, runs that diverged crossed out and fenced off."""
     cells: dict[tuple[float, float], list[float]] = {}
-    for label, _, run in experiment.entries:
-        if label.startswith(f"{letter} "):
-            a, b = map(float, label.split()[1:])
-            accuracy = run.network["mean_accuracy"].iloc[-1]
-            broken = not np.isfinite(run.network["averaged_loss"].iloc[-1]) or accuracy < CHANCE
-            cells.setdefault((a, b), []).append(np.nan if broken else accuracy)
+    for entry in runs:
+        final, config = entry.run.final, entry.run.config
+        accuracy = final["mean_accuracy"]
+        broken = not np.isfinite(final["averaged_loss"]) or accuracy < CHANCE
+        cell = config[f"{letter}1"], config[f"{letter}2"]
+        cells.setdefault(cell, []).append(np.nan if broken else accuracy)
     axes.set_title(TITLES[letter])
     axes.grid(False)
     if not cells:

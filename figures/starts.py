@@ -4,31 +4,20 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import Experiment, categories, finish, grid, script, within_percent
-from tables.base import average, final_values, split_label
+from figures.common import finish, grid, script, worst_and_averaged
+from tables.query import Experiment
 
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    experiment = Experiment(results, "starts")
-    values = final_values(experiment.entries)
-    labels = ["D-PSGD", "AL-DSGD on D-PSGD"]
-    cases = list(dict.fromkeys(split_label(label)[1] for label in experiment.runs))
-    names = [case.replace(" start, ", "\n").replace(" statistics", "").replace(", ", ",\n") for case in cases]
+    runs = Experiment(results, "starts")
+    scaled = [",\nscaled" * c.get("start_scaled", False) for c in runs.conditions.values()]
+    names = [f"{c['start']}{s}\n{c['batchnorm']}" for c, s in zip(runs.conditions.values(), scaled, strict=True)]
     with style.sheet():
         fig, panels = grid(2, 1, 4.2, sharex=True)
-        for axes, column, title in zip(
-            panels[:, 0], ("worst", "averaged"), ("worst worker", "averaged model"), strict=True
-        ):
-            categories(
-                axes,
-                names,
-                {label: [average(values, f"{label}, {case}", column) for case in cases] for label in labels},
-            )
-            axes.set(title=title, ylabel="test accuracy (%)")
-            within_percent(axes)
+        worst_and_averaged(panels[:, 0], runs, names)
         panels[1, 0].set_xlabel("start, and BatchNorm statistics of the tested models")
-        return finish(fig, experiment, labels, out / "starts")
+        return finish(fig, runs, runs.variants, out)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ Figures are made without pyplot, so nothing here touches the backend of a notebo
 """
 
 import contextlib
+import io
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
+from baselines.registry import look
 
 PAGE_WIDTH = 7.0  # inches: both columns of a two-column page
 RC = {
@@ -47,38 +48,6 @@ RC = {
 }
 
 
-class Look(NamedTuple):
-    """Colour, marker, line style and marker size (points) of one method."""
-
-    color: str
-    marker: str
-    linestyle: str
-    markersize: float = 4.5
-
-
-# Colours of Okabe and Ito, without their yellow, which white paper swallows. Baselines are broken lines.
-LOOKS = {
-    "no exchange": Look("#888888", "X", ":", 5),
-    "D-PSGD (released schedule)": Look("#56B4E9", "v", "--"),
-    "D-PSGD": Look("#0072B2", "o", "--"),
-    "MATCHA": Look("#009E73", "s", "--"),
-    "all-reduce": Look("#000000", "P", "--", 5),
-    "AL-DSGD on D-PSGD": Look("#D55E00", "D", "-"),
-    "AL-DSGD on MATCHA": Look("#CC79A7", "^", "-"),
-    "AL-DSGD, three graphs": Look("#E69F00", "*", "-", 7),
-    "AL-DSGD on released schedule": Look("#8C564B", "<", "-"),
-    "AL-DSGD on MATCHA, three graphs": Look("#7B3294", "h", "-", 5.5),
-    "AL-DSGD, printed order": Look("#A6761D", "p", ":", 5.5),
-}
-
-
-def look(label: str) -> Look:
-    """The fixed look of a method. Raises ConfigError for a label that has none yet."""
-    if label not in LOOKS:
-        raise ConfigError(f"no colour for the method {label!r}: add it to LOOKS in figures/style.py")
-    return LOOKS[label]
-
-
 def sheet() -> contextlib.AbstractContextManager:
     """The style sheet; make and save figures inside it. The user's own matplotlibrc does not count."""
     return matplotlib.style.context(["default", RC])
@@ -91,11 +60,11 @@ def figure(columns: int, height: float, width: float = PAGE_WIDTH) -> tuple[Figu
     return fig, list(fig.subplots(1, columns, squeeze=False)[0])
 
 
-def draw(axes: Axes, label: str, x, mean, low, high) -> None:
-    """One method's curve with its interval shaded and about six markers, not at the same places as others'."""
+def curve(axes: Axes, place: int, label: str, x, mean, low, high) -> None:
+    """One method's curve with its interval shaded and about six markers, whose places follow from its own ``place``."""
     style = look(label)._asdict()
     step = max(1, len(x) // 6)
-    first = list(LOOKS).index(label) * step // len(LOOKS)
+    first = place % 11 * step // 11
     axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     axes.plot(x, mean, **style, markevery=(first, step))
 
@@ -127,6 +96,15 @@ def legend(fig: Figure, labels: list[str], columns: int = 4) -> None:
     fig.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.5, handlelength=2.6)
 
 
+def check_out(folder: Path) -> None:
+    """Raise ConfigError unless figures can be written into the folder, before the work for them."""
+    try:
+        replace_file(Path(folder) / ".probe", lambda path: path.touch())
+        (Path(folder) / ".probe").unlink()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written ({error.strerror}): choose another with --out") from None
+
+
 def save(fig: Figure, stem: Path) -> list[Path]:
     """Write ``<stem>.pdf`` and ``<stem>.png``; the same data give the same bytes (no dates, no versions).
 
@@ -135,8 +113,10 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     written = []
     for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
         path = Path(stem).with_name(Path(stem).name + suffix)
+        made = io.BytesIO()  # matplotlib does not survive a full disk in the middle of a PDF
+        fig.savefig(made, format=suffix[1:], metadata=metadata)
         try:
-            replace_file(path, lambda temporary, metadata=metadata: fig.savefig(temporary, metadata=metadata))
+            replace_file(path, lambda temporary, made=made: temporary.write_bytes(made.getvalue()))
         except OSError as error:
             raise ConfigError(f"{path} cannot be written ({error.strerror}): choose another with --out") from None
         written.append(path)

@@ -1,17 +1,18 @@
-"""Rows of tables: what runs ended at, intervals over seeds, differences paired by seed, and the words for them."""
+"""What a table is made of: cells that hold numbers and know how they are written, captions, and the generic tables."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from aldsgd.errors import ConfigError
-from aldsgd.records import Run, RunStore, load_experiment, read_experiment
-from aldsgd.statistics import MIN_PAIRS, Interval, mean_interval, paired_by_seed, verdict
+from aldsgd.statistics import MIN_PAIRS, Interval, verdict
+from tables.query import Experiment, Runs
 
 REFERENCE = "D-PSGD"
+UNKNOWN = "not measured"
 PRESETS = {
     "smoke": "Preset smoke only shows that the code runs; no conclusion may be drawn from it.",
     "cpu": "Preset cpu is scaled down from the paper's setting: it says nothing about the paper's numbers.",
@@ -21,97 +22,35 @@ DIGITS = "Digits are a small stand-in for the paper's data: this says nothing ab
 
 
 class Table(NamedTuple):
-    """``caption``: one paragraph; ``rows``: a frame of text, one line of the table each."""
+    """``caption``: one paragraph; ``rows``: a frame, one line of the table each, of text and of ``Cell``."""
 
     caption: str
     rows: pd.DataFrame
 
-
-def final_values(entries: Iterable[tuple[str, int, Run]]) -> pd.DataFrame:
-    """What each run had reached at its last epoch: one row per run, indexed by (label, seed).
-
-    Columns: worst, mean, best, averaged (test accuracy, fractions), consensus (||X - JX||^2/n), megabytes
-    (logical bytes / 10^6) and seconds (modelled computation plus communication).
-    """
-    values = {}
-    for label, seed, run in entries:
-        last = run.network.iloc[-1]
-        values[label, seed] = {
-            "worst": last["worst_accuracy"],
-            "mean": last["mean_accuracy"],
-            "best": last["best_accuracy"],
-            "averaged": last["averaged_accuracy"],
-            "consensus": last["consensus_distance"],
-            "megabytes": last["logical_bytes"] / 1e6,
-            "seconds": last["modelled_compute_s"] + last["modelled_communication_s"],
-        }
-    return pd.DataFrame.from_dict(values, orient="index").rename_axis(index=["label", "seed"])
+    @property
+    def text(self) -> list[list[str]]:
+        """The names of the columns, then each row as it is written."""
+        return [list(self.rows.columns), *(list(map(str, row)) for row in self.rows.to_numpy().tolist())]
 
 
-def methods(root: Path, name: str) -> Table:
-    """One row a method: accuracy at the last epoch, paired differences to D-PSGD, disagreement and cost."""
-    entries = load_experiment(root, name)
-    values = final_values(entries)
-    rows = []
-    for label in dict.fromkeys(label for label, _, _ in entries):
-        own = values.loc[label]
-        rows.append(
-            {
-                "method": label,
-                "seeds": str(len(own)),
-                "worst worker (%)": percent(mean_interval(own["worst"])),
-                "mean worker (%)": percent(mean_interval(own["mean"])),
-                "averaged model (%)": percent(mean_interval(own["averaged"])),
-                f"worst, less {REFERENCE}'s": difference(values, label, "worst"),
-                f"averaged, less {REFERENCE}'s": difference(values, label, "averaged"),
-                "consensus distance": number(mean_interval(own["consensus"]).mean),
-                "logical MB": number(mean_interval(own["megabytes"]).mean),
-                "modelled s": number(mean_interval(own["seconds"]).mean),
-            }
-        )
-    return Table(f"{name}: {setting(root, name, entries)} {LEGEND}", pd.DataFrame(rows, dtype=str))
+@dataclass(frozen=True)
+class Cell:
+    """A number or an interval in the unit of its column, and how it is written."""
+
+    value: Interval | float | None
+    form: Callable[[Any], str] = field(default=str, compare=False)
+    missing: str = ""
+
+    def __str__(self) -> str:
+        return self.missing if self.value is None else self.form(self.value)
 
 
-LEGEND = (
-    "Test accuracy at the last epoch, mean ± half-width of the 95 % Student-t interval over the seeds. "
-    f"Differences to {REFERENCE} are in percentage points, paired by seed; the words better and worse need "
-    f"at least {MIN_PAIRS} seeds and an interval that excludes zero. Consensus distance: ||X - JX||²/n. "
-    "Logical MB: 10⁶ bytes sent by all workers together in the whole run. Modelled s: computation plus "
-    "communication under the cost model in the runs' configurations."
-)
+class Estimate(Cell):
+    """A cell of an interval, or of none: mean, low, high and n where numbers are wanted."""
 
 
-def setting(root: Path, name: str, entries: list[tuple[str, int, Run]]) -> str:
-    """The sentences of a caption that say on what an experiment was run, and how far its preset carries."""
-    preset = read_experiment(root, name)["preset"]
-
-    def shared(field: str) -> str:
-        found = dict.fromkeys(run.config.get(field) for _, _, run in entries)
-        return " and ".join(str(value) for value in found if value is not None)
-
-    digits = preset == "paper" and shared("dataset") == "digits"
-    seeds = sorted({seed for _, seed, _ in entries})
-    return (
-        f"preset {preset}, {shared('dataset')}, model {shared('model')}, {shared('workers')} workers, "
-        f"graph {shared('graph')}, {shared('epochs')} epochs, "
-        f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} ({', '.join(map(str, seeds))}). "
-        + (DIGITS if digits else PRESETS.get(preset, "This preset is not the paper's setting."))
-    )
-
-
-def percent(interval: Interval) -> str:
-    """An interval of fractions in percent, as "mean ± half-width"; a single value stands alone."""
-    return plus_minus(interval, "")
-
-
-def difference(values: pd.DataFrame, label: str, column: str) -> str:
-    """Paired difference to the reference method, in percentage points, with the verdict if there is one."""
-    return points(gap(values, label, REFERENCE, column))
-
-
-def plus_minus(interval: Interval, sign: str) -> str:
-    mean = f"{100 * interval.mean:{sign}z.2f}"
-    return mean if math.isnan(interval.half_width) else f"{mean} ± {100 * interval.half_width:.2f}"
+def table(caption: str, rows: list[dict]) -> Table:
+    return Table(caption, pd.DataFrame(rows or [{"": UNKNOWN}], dtype=object))
 
 
 def number(value: float) -> str:
@@ -119,68 +58,122 @@ def number(value: float) -> str:
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
-#: Every method by the label that tables, figures and experiments share.
-METHODS = (
-    "no exchange", "D-PSGD (released schedule)", "D-PSGD", "MATCHA", "all-reduce", "AL-DSGD on released schedule",
-    "AL-DSGD on D-PSGD", "AL-DSGD on MATCHA", "AL-DSGD, three graphs", "AL-DSGD on MATCHA, three graphs",
-)  # fmt: skip
+def mean_only(interval: Interval | None) -> Cell:
+    """An interval of which the mean alone is written."""
+    return Estimate(interval, lambda interval: number(interval.mean))
 
 
-def split_label(label: str) -> tuple[str, str]:
-    """("MATCHA", "graph 2") of "MATCHA, graph 2": the method, and what follows; ("", label) where there is none."""
-    for name in sorted(METHODS, key=len, reverse=True):
-        if label == name or label.startswith(f"{name}, "):
-            return name, label[len(name) + 2 :]
-    return "", label
+@dataclass(frozen=True)
+class Unit:
+    """How a metric is written: accuracies are fractions and shown in percent, others are plain numbers."""
 
+    metric: str = "accuracy"
+    higher_is_better: bool = True
 
-def counterpart(label: str, method: str = REFERENCE) -> str:
-    """The label of another method under the same condition: "D-PSGD, graph 2" for "MATCHA, graph 2"."""
-    rest = split_label(label)[1]
-    return f"{method}, {rest}" if rest else method
+    @classmethod
+    def of(cls, runs: Runs) -> "Unit":
+        return cls(runs.metric, runs.higher_is_better)
 
+    @property
+    def scale(self) -> int:
+        return 100 if self.metric == "accuracy" else 1
 
-def available(root: Path, name: str) -> tuple[list[tuple[str, int, Run]], int]:
-    """(label, seed, run) of the complete runs of an experiment, in its order, and how many it lists.
+    def show(self, interval: Interval | None, missing: str = "") -> Cell:
+        """An interval as "mean ± half-width"; a single value stands alone."""
+        return Estimate(scaled(interval, self.scale), lambda i: self._text(i, ""), missing)
 
-    Raises ConfigError, naming the command, where it was never started or no run is complete.
-    """
-    listing, store = read_experiment(root, name), RunStore(root)
-    found = [(entry["label"], int(entry["seed"]), store.find(entry["key"])) for entry in listing["runs"]]
-    complete = [entry for entry in found if entry[2] is not None]
-    if not complete:
-        raise ConfigError(
-            f"none of the {len(found)} runs of {name} is complete in {store.folder}: make them with "
-            f"python -m experiments.{name} --preset {listing['preset']}"
+    def gain(self, interval: Interval | None) -> Cell:
+        """A difference with its sign and its verdict; blank for none."""
+        return Estimate(
+            scaled(interval, self.scale),
+            lambda i: f"{self._text(i, '+')} {verdict(i, self.higher_is_better)}".rstrip(),
         )
-    return complete, len(found)
+
+    def _text(self, interval: Interval, sign: str) -> str:
+        if self.metric == "accuracy":
+            return plus_minus(interval, sign)
+        mean = f"{interval.mean:{sign}z.3g}"
+        return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.3g}"
 
 
-def caption(root: Path, name: str, entries: list[tuple[str, int, Run]], listed: int, *sentences: str) -> str:
+PERCENT = Unit()
+
+
+def scaled(interval: Interval | None, factor: float) -> Interval | None:
+    if interval is None:
+        return None
+    return Interval(factor * interval.mean, factor * interval.half_width, interval.n, interval.level)
+
+
+def plus_minus(interval: Interval, sign: str) -> str:
+    mean = f"{interval.mean:{sign}z.2f}"
+    return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.2f}"
+
+
+def methods(root: Path, name: str) -> Table:
+    """One row a label: the metric at the last epoch, paired differences to D-PSGD, disagreement and cost."""
+    runs = Experiment(root, name, whole=True)
+    unit = Unit.of(runs)
+    named = "%" if unit == PERCENT else unit.metric
+    rows = []
+    for label in runs.labels:
+        own, reference = runs.of(label), runs.counterpart(label, REFERENCE)
+        rows.append(
+            {
+                "method": label,
+                "seeds": Cell(len(own)),
+                f"worst worker ({named})": unit.show(own.interval("worst")),
+                f"mean worker ({named})": unit.show(own.interval("mean")),
+                f"averaged model ({named})": unit.show(own.interval("averaged")),
+                f"worst, less {REFERENCE}'s": unit.gain(own.less(reference, "worst")),
+                f"averaged, less {REFERENCE}'s": unit.gain(own.less(reference, "averaged")),
+                "consensus distance": mean_only(own.interval("consensus")),
+                "logical MB": mean_only(own.interval("megabytes")),
+                "modelled s": mean_only(own.interval("seconds")),
+            }
+        )
+    return table(f"{name}: {setting(runs)} {legend(unit)}", rows)
+
+
+def legend(unit: Unit) -> str:
+    return (
+        f"Test {unit.metric} at the last epoch, mean ± half-width of the 95 % Student-t interval over the seeds. "
+        f"Differences to {REFERENCE} are {'in percentage points, ' if unit == PERCENT else ''}paired by seed; "
+        f"the words better and worse need at least {MIN_PAIRS} seeds and an interval that excludes zero. "
+        "Consensus distance: ||X - JX||²/n. Logical MB: 10⁶ bytes sent by all workers together in the whole run. "
+        "Modelled s: computation plus communication under the cost model in the runs' configurations."
+    )
+
+
+def words(unit: Unit) -> str:
+    """The sentences on what the tables of experiments show."""
+    percent = unit.metric == "accuracy"
+    return (
+        f"Test {unit.metric} at the last epoch{' in percent' if percent else ''}, mean ± half-width of the 95 % "
+        f"Student-t interval over seeds. Differences are {'in percentage points, ' if percent else ''}paired by seed; "
+        f"better and worse need {MIN_PAIRS} seeds and an interval without zero."
+    )
+
+
+def setting(runs: Experiment) -> str:
+    """The sentences of a caption that say on what an experiment was run, and how far its preset carries."""
+
+    def shared(name: str) -> str:
+        return " and ".join(str(value) for value in runs.field(name) if value is not None)
+
+    digits = runs.preset == "paper" and shared("dataset") == "digits"
+    seeds = sorted({entry.seed for entry in runs})
+    return (
+        f"preset {runs.preset}, {shared('dataset')}, model {shared('model')}, {shared('workers')} workers, "
+        f"graph {shared('graph')}, {shared('epochs')} epochs, "
+        f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} ({', '.join(map(str, seeds))}). "
+        + (DIGITS if digits else PRESETS.get(runs.preset, "This preset is not the paper's setting."))
+    )
+
+
+def caption(runs: Experiment, *sentences: str) -> str:
     """The caption of a table that may be of some of its runs only."""
     partial = (
-        "" if len(entries) == listed else f"{len(entries)} of {listed} runs are complete; the rest is not measured."
+        "" if len(runs) == runs.listed else f"{len(runs)} of {runs.listed} runs are complete; the rest is not measured."
     )
-    return " ".join(part for part in (f"{name}: {setting(root, name, entries)}", partial, *sentences) if part)
-
-
-def gap(values: pd.DataFrame, label: str, reference: str, column: str) -> Interval | None:
-    """Interval of a difference between two labels over the seeds that both have; None where one has none."""
-    known = values.index.get_level_values("label")
-    if label == reference or label not in known or reference not in known:
-        return None
-    return paired_by_seed(values.loc[label, column].to_dict(), values.loc[reference, column].to_dict())
-
-
-def points(interval: Interval | None, sign: str = "+") -> str:
-    """A difference of fractions in percentage points with its verdict; blank for none."""
-    if interval is None:
-        return ""
-    return f"{plus_minus(interval, sign)} {verdict(interval)}".rstrip()
-
-
-def average(values: pd.DataFrame, label: str, column: str) -> Interval | None:
-    """Interval of one label's mean over seeds; None where it has no run."""
-    if label not in values.index.get_level_values("label"):
-        return None
-    return mean_interval(values.loc[label, column])
+    return " ".join(part for part in (f"{runs.name}: {setting(runs)}", partial, *sentences) if part)

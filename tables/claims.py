@@ -9,49 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse_set
-from aldsgd.records import read_experiment
+from aldsgd.paper_graphs import PAPER
 from aldsgd.statistics import MIN_PAIRS, Interval, paired_by_seed, verdict
-from tables.base import Table, available, final_values, gap, plus_minus, setting
-from tables.experiments import RELEASED, area, cell_label, target_of
+from tables.base import Estimate, Table, plus_minus, scaled, setting, table
+from tables.experiments import RELEASED, target_of
 from tables.links import first_reached
+from tables.query import Experiment, Runs, Unmeasured, experiment
 
 ONE, THREE, ON_MATCHA = "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "AL-DSGD on MATCHA"
 
 
-class Runs:
-    """The complete runs of one experiment, for claims: ``values`` by (label, seed), or nothing measured."""
-
-    def __init__(self, root: Path, name: str):
-        self.root, self.name, self.preset = root, name, None
-        try:
-            self.entries, self.listed = available(root, name)
-            self.preset = read_experiment(root, name)["preset"]
-        except ConfigError:
-            self.entries, self.listed, self.values = [], 0, None
-            return
-        self.values = final_values(self.entries)
-        self.values["area"] = [area(run) for _, _, run in self.entries]
-
-    def gap(self, ours: str, theirs: str, column: str) -> Interval | None:
-        """Paired difference of two labels, None where one was not measured."""
-        return None if self.values is None else gap(self.values, ours, theirs, column)
-
-    def by_seed(self, label: str, column: str) -> dict[int, float]:
-        """seed -> value of one label, empty where it was not measured."""
-        if self.values is None or label not in self.values.index.get_level_values("label"):
-            return {}
-        return self.values.loc[label, column].to_dict()
-
-    def on(self) -> str:
-        """On what it was measured, in words."""
-        if self.values is None:
-            return "nothing yet"
-        share = "" if len(self.entries) == self.listed else f" {len(self.entries)} of {self.listed} runs are complete."
-        return setting(self.root, self.name, self.entries) + share
+def on(runs: Experiment | Unmeasured) -> str:
+    """On what it was measured, in words."""
+    if not runs:
+        return "nothing yet"
+    share = "" if len(runs) == runs.listed else f" {len(runs)} of {runs.listed} runs are complete."
+    return setting(runs) + share
 
 
 @dataclass(frozen=True)
@@ -79,7 +54,7 @@ class Claim:
     text: str
     source: str
     experiment: str | None
-    measure: Callable[[Mapping[str, Runs]], list[Measure]]
+    measure: Callable[[Mapping[str, Experiment]], list[Measure]]
     how: str
     also: tuple[str, ...] = ()
 
@@ -89,63 +64,63 @@ class Claim:
         return (self.experiment, *self.also) if self.experiment else ()
 
 
-def final(column: str, claimed: tuple[float, float]) -> Callable[[Mapping[str, Runs]], list[Measure]]:
+def final(column: str, claimed: tuple[float, float]) -> Callable[[Mapping[str, Experiment]], list[Measure]]:
     """AL-DSGD less D-PSGD at the last epoch, on CIFAR-10 and CIFAR-100."""
 
-    def measure(runs: Mapping[str, Runs]) -> list[Measure]:
-        source = runs["final_accuracy"]
-        return [
-            Measure(
-                f"{ours}, {dataset}",
-                source.gap(f"{ours}, {dataset}", f"D-PSGD, {dataset}", column),
-                source.gap(f"{ours}, {dataset}", f"{RELEASED}, {dataset}", column),
-                claimed=claimed if dataset == "CIFAR-10" else None,
-            )
-            for dataset in ("CIFAR-10", "CIFAR-100")
-            for ours in (THREE, ONE)
-        ]
+    def measure(runs: Mapping[str, Experiment]) -> list[Measure]:
+        measures = []
+        for dataset, shown in (("cifar10", "CIFAR-10"), ("cifar100", "CIFAR-100")):
+            source = runs["final_accuracy"].select(dataset=dataset)
+            plain, released = source.select(variant="D-PSGD"), source.select(variant=RELEASED)
+            for ours in (THREE, ONE):
+                own, range_ = source.select(variant=ours), claimed if dataset == "cifar10" else None
+                gaps = own.less(plain, column), own.less(released, column)
+                measures.append(Measure(f"{ours}, {shown}", *gaps, claimed=range_))
+        return measures
 
     return measure
 
 
-def sparse_gain(runs: Mapping[str, Runs]) -> list[Measure]:
+def sparse_gain(runs: Mapping[str, Experiment]) -> list[Measure]:
     """Gain of the worst worker on sparse graphs less that at 100 %, paired by seed."""
-    sparsity, audit = runs["sparsity"], runs["baseline_audit"]
+    sparsity, audit = runs["sparsity"], runs["baseline_audit"].select(start="different")
 
-    def gain(source: Runs, ours: str, theirs: str) -> dict[int, float]:
-        a, b = source.by_seed(ours, "worst"), source.by_seed(theirs, "worst")
+    def gain(ours: Runs, theirs: Runs) -> dict[int, float]:
+        a, b = ours.values("worst"), theirs.values("worst")
         return {seed: a[seed] - b[seed] for seed in set(a) & set(b)}
 
     def at(level: str) -> dict[int, float]:
-        return gain(sparsity, cell_label(ONE, 3, level), cell_label("D-PSGD", 1, level))
-
-    levels = [at(level) for level in ("84.6", "69.2", "53.8", "38.5")]
-    common = set.intersection(*map(set, levels))
-    sparse = {seed: float(np.mean([level[seed] for level in levels])) for seed in common}
+        own = sparsity.select(graph=f"paper:{level}")
+        return gain(own.select(family=ONE, graphs=3), own.select(family="D-PSGD", graphs=1))
 
     def released(level: str) -> dict[int, float]:
-        rest = f"{level} %, different start"
-        return gain(audit, f"{ONE}, {rest}, 2 graphs", f"{RELEASED}, {rest}, 1 graph")
+        own = audit.select(graph=f"paper:{level}")
+        return gain(own.select(family=ONE, graphs=2), own.select(family=RELEASED, graphs=1))
 
+    dense, *sparser = PAPER
+    levels = [at(level) for level in sparser]
+    common = set.intersection(*map(set, levels))
+    sparse = {seed: float(np.mean([level[seed] for level in levels])) for seed in common}
     return [
         Measure(
-            "mean gain at 84.6 to 38.5 %, less the gain at 100 % (three graphs)",
-            paired_by_seed(sparse, at("100")),
+            f"mean gain at {sparser[0]} to {sparser[-1]} %, less the gain at {dense} % (three graphs)",
+            paired_by_seed(sparse, at(dense)),
             None,
         ),
         Measure(
-            "gain at 53.8 %, less the gain at 100 % (three graphs; two against the released schedule)",
-            paired_by_seed(at("53.8"), at("100")),
-            paired_by_seed(released("53.8"), released("100")),
+            f"gain at 53.8 %, less the gain at {dense} % (three graphs; two against the released schedule)",
+            paired_by_seed(at("53.8"), at(dense)),
+            paired_by_seed(released("53.8"), released(dense)),
         ),
     ]
 
 
-def neighbours(runs: Mapping[str, Runs]) -> list[Measure]:
+def neighbours(runs: Mapping[str, Experiment]) -> list[Measure]:
     """Different neighbours of a worker over three graphs, and the bytes that they cost."""
-    source, measures = runs["sparsity"], []
-    for level in ("100", "84.6", "69.2", "53.8", "38.5"):
-        one, three = (source.by_seed(cell_label(ONE, k, level), "megabytes") for k in (1, 3))
+    measures = []
+    for level in PAPER:
+        own = runs["sparsity"].select(graph=f"paper:{level}")
+        one, three = (own.select(family=ONE, graphs=k).values("megabytes") for k in (1, 3))
         seeds = sorted(set(one) & set(three))
         if not seeds:
             measures.append(Measure(f"{level} %", None, None, unit="%"))
@@ -167,16 +142,16 @@ def pairs(graph: str, graphs: int) -> set:
     return {edge for one in parse_set(graph, graphs) for edge in one.edges}
 
 
-def bytes_to_target(runs: Mapping[str, Runs]) -> list[Measure]:
+def bytes_to_target(runs: Mapping[str, Experiment]) -> list[Measure]:
     """Bytes to the target of ``communication``, relative to D-PSGD's; less is better."""
     source = runs["communication"]
     spent: dict[str, dict[int, float]] = {}
-    for label, seed, run in source.entries:
-        target = target_of(label, source.entries)
-        if np.isnan(target):  # D-PSGD, which sets it, has not been run
+    for label, seed, run, variant, _, condition in source:
+        target = target_of(source, label)
+        if condition or np.isnan(target):  # on another graph, or D-PSGD, which sets the target, has not been run
             continue
         at = first_reached(run, target)
-        spent.setdefault(label, {})[seed] = np.nan if at is None else float(run.network["logical_bytes"].iloc[at])
+        spent.setdefault(variant, {})[seed] = np.nan if at is None else float(run.network["logical_bytes"].iloc[at])
 
     def saving(ours: str, theirs: str) -> Interval | None:
         a, b = spent.get(ours, {}), spent.get(theirs, {})
@@ -200,33 +175,28 @@ def bytes_to_target(runs: Mapping[str, Runs]) -> list[Measure]:
     ]
 
 
-def sooner(runs: Mapping[str, Runs]) -> list[Measure]:
+def sooner(runs: Mapping[str, Experiment]) -> list[Measure]:
     """Mean worker's accuracy averaged over the tested epochs."""
-    source = runs["convergence"]
+    pairs_ = ((THREE, "D-PSGD"), (THREE, "MATCHA"), (ONE, "D-PSGD"), (ONE, "MATCHA"), (ON_MATCHA, "MATCHA"))
     return [
-        Measure(f"{ours}, less {theirs}", source.gap(ours, theirs, "area"), source.gap(ours, RELEASED, "area"))
-        for ours, theirs in (
-            (THREE, "D-PSGD"),
-            (THREE, "MATCHA"),
-            (ONE, "D-PSGD"),
-            (ONE, "MATCHA"),
-            (ON_MATCHA, "MATCHA"),
-        )
+        Measure(f"{ours}, less {theirs}", *against(runs["convergence"], ours, theirs, "area"))
+        for ours, theirs in pairs_
     ]
 
 
-def on_both(runs: Mapping[str, Runs]) -> list[Measure]:
+def on_both(runs: Mapping[str, Experiment]) -> list[Measure]:
     """Each core with leaders less without."""
-    source = runs["convergence"]
     return [
-        Measure(
-            f"{ours}, less {theirs}, {column} worker",
-            source.gap(ours, theirs, column),
-            source.gap(ours, RELEASED, column),
-        )
+        Measure(f"{ours}, less {theirs}, {column} worker", *against(runs["convergence"], ours, theirs, column))
         for column in ("worst", "mean")
         for ours, theirs in ((ONE, "D-PSGD"), (ON_MATCHA, "MATCHA"))
     ]
+
+
+def against(source: Runs, ours: str, theirs: str, column: str) -> tuple[Interval | None, Interval | None]:
+    """Differences of one method to another, and to the released schedule."""
+    own = source.select(variant=ours)
+    return tuple(own.less(source.select(variant=other), column) for other in (theirs, RELEASED))
 
 
 CLAIMS = (
@@ -283,7 +253,11 @@ def only_released(measure: Measure, preset: str | None) -> str:
 
 
 def text_of(measure: Measure, interval: Interval | None) -> str:
-    return "-" if interval is None else f"{plus_minus(interval, '+')} {measure.unit} (n = {interval.n})"
+    return str(cell_of(measure, interval))
+
+
+def cell_of(measure: Measure, interval: Interval | None) -> Estimate:
+    return Estimate(scaled(interval, 100), lambda i: f"{plus_minus(i, '+')} {measure.unit} (n = {i.n})", missing="-")
 
 
 def covers(measure: Measure) -> str:
@@ -305,7 +279,7 @@ def commands(claim: Claim, preset: str | None) -> str:
     )
 
 
-def section(claim: Claim, runs: Mapping[str, Runs]) -> tuple[list[str], list[str]]:
+def section(claim: Claim, runs: Mapping[str, Experiment]) -> tuple[list[str], list[str]]:
     """(cells of the overview, lines of the section) of one claim."""
     source = runs[claim.experiment] if claim.experiment else None
     preset = source.preset if source else None
@@ -319,7 +293,7 @@ def section(claim: Claim, runs: Mapping[str, Runs]) -> tuple[list[str], list[str
     if source is None:
         return cells, [*lines, "- Verdict: not measured."]
     lines += [
-        f"- On: {source.on()}",
+        f"- On: {on(source)}",
         f"- Command: {commands(claim, preset)}; then `python paper_tables.py --claims`.",
         "",
     ]
@@ -333,9 +307,9 @@ def section(claim: Claim, runs: Mapping[str, Runs]) -> tuple[list[str], list[str
     return cells, lines + ["| " + " | ".join(row) + " |" for row in table]
 
 
-def needed(root: Path) -> dict[str, Runs]:
+def needed(root: Path) -> dict[str, Experiment | Unmeasured]:
     """The runs of every experiment that some claim needs, by name."""
-    return {name: Runs(root, name) for name in sorted({name for claim in CLAIMS for name in claim.experiments})}
+    return {name: experiment(root, name) for name in sorted({name for claim in CLAIMS for name in claim.experiments})}
 
 
 def overview(root: Path) -> Table:
@@ -348,8 +322,8 @@ def overview(root: Path) -> Table:
             {
                 "claim": f"{claim.name}: {claim.text}",
                 "measured": first.what if first else "",
-                "against D-PSGD, or the one named": first.shown or text_of(first, first.real) if first else "-",
-                "against the released schedule": text_of(first, first.released) if first else "-",
+                "against D-PSGD, or the one named": first.shown or cell_of(first, first.real) if first else "-",
+                "against the released schedule": cell_of(first, first.released) if first else "-",
                 "verdict": judge(first, first.real, preset) if first else "not measured",
                 "command": commands(claim, preset) or "-",
             }
@@ -358,7 +332,7 @@ def overview(root: Path) -> Table:
         "The paper's claims. Differences in percentage points of test accuracy where no unit is named, paired by seed, "
         "mean ± half-width of the 95 % Student-t interval. Every measure of each claim: CLAIMS.md."
     )
-    return Table(caption, pd.DataFrame(rows, dtype=str))
+    return table(caption, rows)
 
 
 def render(root: Path | str = "results") -> str:

@@ -8,153 +8,123 @@ import numpy as np
 import pandas as pd
 
 from aldsgd.graphs import Topology, parse, parse_set
-from aldsgd.records import Run
-from aldsgd.statistics import mean_interval
+from aldsgd.runs import Run
+from aldsgd.statistics import mean_interval, paired_by_seed
 from tables.base import (
-    METHODS,
+    PERCENT,
     REFERENCE,
+    UNKNOWN,
+    Cell,
     Table,
-    available,
-    average,
+    Unit,
     caption,
-    counterpart,
-    final_values,
-    gap,
+    mean_only,
+    methods,
     number,
-    percent,
-    points,
-    split_label,
-)  # fmt: skip
-from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
-
-RELEASED = "D-PSGD (released schedule)"
-WORDS = (
-    "Test accuracy at the last epoch in percent, mean ± half-width of the 95 % Student-t interval over seeds. "
-    "Differences are in percentage points, paired by seed; better and worse need 5 seeds and an interval without zero."
+    table,
+    words,
 )
+from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
+from tables.query import Experiment, Runs
+
+RELEASED, LEADERS = "D-PSGD (released schedule)", "AL-DSGD on D-PSGD"
+
+#: Further columns of ``compare``: (experiment, label) -> title -> cell.
+Extra = Callable[[Experiment, str], dict[str, Cell | str]]
 
 
-def shown(values: pd.DataFrame, label: str, column: str) -> str:
-    interval = average(values, label, column)
-    return "not measured" if interval is None else percent(interval)
+def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: str = "", **reference) -> Table:
+    """One row a label: worst, mean and averaged model, and the differences to D-PSGD under the same condition.
 
-
-def labels_of(entries) -> list[str]:
-    return list(dict.fromkeys(label for label, _, _ in entries))
-
-
-def compare(
-    root: Path,
-    name: str,
-    reference: Callable[[str], str] = counterpart,
-    against: str = "D-PSGD",
-    extra: Callable[[list[tuple[str, int, Run]]], dict[str, dict[str, str]]] = lambda entries: {},
-    note: str = "",
-) -> Table:
-    """One row a label: worst, mean and averaged model, and the differences to ``reference(label)``.
-
-    ``extra`` gives further columns, as title -> label -> text.
+    ``reference`` holds further fields that the D-PSGD runs must have.
     """
-    entries, listed = available(root, name)
-    values, more = final_values(entries), extra(entries)
-    rows = [
-        {
-            name: label,
-            "seeds": str(len(values.loc[label])),
-            "worst worker": shown(values, label, "worst"),
-            "mean worker": shown(values, label, "mean"),
-            "averaged model": shown(values, label, "averaged"),
-            f"worst, less {against}'s": points(gap(values, label, reference(label), "worst")),
-            f"averaged, less {against}'s": points(gap(values, label, reference(label), "averaged")),
-            **{title: column.get(label, "") for title, column in more.items()},
-        }
-        for label in labels_of(entries)
-    ]
-    return Table(caption(root, name, entries, listed, note, WORDS), pd.DataFrame(rows, dtype=str))
+    runs = Experiment(root, name)
+    unit, rows = Unit.of(runs), []
+    for label in runs.labels:
+        own, other = runs.of(label), runs.counterpart(label, REFERENCE, **reference)
+        rows.append(
+            {
+                name: label,
+                "seeds": Cell(len(own)),
+                "worst worker": unit.show(own.interval("worst")),
+                "mean worker": unit.show(own.interval("mean")),
+                "averaged model": unit.show(own.interval("averaged")),
+                f"worst, less {REFERENCE}'s": unit.gain(own.less(other, "worst")),
+                f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
+                **extra(runs, label),
+            }
+        )
+    return table(caption(runs, note, words(unit)), rows)
 
 
-def best_and_released(entries) -> dict[str, dict[str, str]]:
+def best_and_released(runs: Experiment, label: str) -> dict[str, Cell]:
     """Columns of ``final_accuracy``: the best worker, and differences to the released schedule."""
-    values, columns = final_values(entries), {"best worker": {}}
-    for column in ("worst", "averaged"):
-        columns[f"{column}, less released schedule's"] = {
-            label: points(gap(values, label, counterpart(label, RELEASED), column)) for label in labels_of(entries)
-        }
-    columns["best worker"] = {label: shown(values, label, "best") for label in labels_of(entries)}
-    return columns
+    own, released, unit = runs.of(label), runs.counterpart(label, RELEASED), Unit.of(runs)
+    return {
+        "best worker": unit.show(own.interval("best")),
+        **{
+            f"{column}, less released schedule's": unit.gain(own.less(released, column))
+            for column in ("worst", "averaged")
+        },
+    }
 
 
-def area(run: Run) -> float:
-    """Mean over the tested epochs of the mean worker's accuracy: higher when a run learns sooner."""
-    return float(run.network["mean_accuracy"].mean())
-
-
-def convergence(root: Path) -> Table:
+def convergence(root: Path, name: str) -> Table:
     """How soon: the mean over tested epochs of the mean worker's accuracy, against D-PSGD and against MATCHA."""
-    entries, listed = available(root, "convergence")
-    values = final_values(entries)
-    values["area"] = [area(run) for _, _, run in entries]
-    values["loss"] = [run.network["train_loss"].iloc[-1] for _, _, run in entries]
-    rows = [
-        {
-            "convergence": label,
-            "seeds": str(len(values.loc[label])),
-            "accuracy over epochs": shown(values, label, "area"),
-            "less D-PSGD's": points(gap(values, label, REFERENCE, "area")),
-            "less MATCHA's": points(gap(values, label, "MATCHA", "area")),
-            "last mean worker": shown(values, label, "mean"),
-            "last training loss": number(values.loc[label, "loss"].mean()),
-            "logical MB": number(values.loc[label, "megabytes"].mean()),
-            "modelled s": number(values.loc[label, "seconds"].mean()),
-        }
-        for label in labels_of(entries)
-    ]
-    note = "Accuracy over epochs: the mean worker's test accuracy, averaged over the tested epochs."
-    return Table(caption(root, "convergence", entries, listed, note, WORDS), pd.DataFrame(rows, dtype=str))
+    runs = Experiment(root, name)
+    unit, rows = Unit.of(runs), []
+    shown = f"{unit.metric} over epochs"
+    for label in runs.labels:
+        own = runs.of(label)
+        rows.append(
+            {
+                name: label,
+                "seeds": Cell(len(own)),
+                shown: unit.show(own.interval("area")),
+                **{
+                    f"less {other}'s": unit.gain(own.less(runs.counterpart(label, other), "area"))
+                    for other in (REFERENCE, "MATCHA")
+                },
+                "last mean worker": unit.show(own.interval("mean")),
+                "last training loss": mean_only(own.interval("loss")),
+                "logical MB": mean_only(own.interval("megabytes")),
+                "modelled s": mean_only(own.interval("seconds")),
+            }
+        )
+    note = f"{shown.capitalize()}: the mean worker's test {unit.metric}, averaged over the tested epochs."
+    return table(caption(runs, note, words(unit)), rows)
 
 
-def cell_label(method: str, graphs: int, level: str) -> str:
-    return f"{method}, {graphs} graph{'s' * (graphs > 1)}, {level} %"
-
-
-def sparsity(root: Path) -> Table:
+def sparsity(root: Path, name: str) -> Table:
     """Leaders (same graphs) and rotation (same method) told apart, at each level."""
-    entries, listed = available(root, "sparsity")
-    values = final_values(entries)
-    rows = []
-    for level in dict.fromkeys(run.config["graph"].removeprefix("paper:") for _, _, run in entries):
-        alone = cell_label("D-PSGD", 1, level)
-        for graphs in (1, 2, 3):
-            plain, matcha, ours, on_matcha = (
-                cell_label(method, graphs, level)
-                for method in ("D-PSGD", "MATCHA", "AL-DSGD on D-PSGD", "AL-DSGD on MATCHA")
-            )
+    runs = Experiment(root, name)
+    unit, rows = Unit.of(runs), []
+    for graph in runs.field("graph"):
+        level = runs.select(graph=graph)
+        alone = level.select(family=REFERENCE, graphs=1)
+        for graphs in sorted(runs.field("graphs")):
+            cells = {family: level.select(family=family, graphs=graphs) for family in runs.families}
+            plain, ours = cells.get(REFERENCE, Runs(())), cells.get(LEADERS, Runs(()))
             rows.append(
                 {
-                    "level": f"{level} %",
-                    "graphs": str(graphs),
-                    "D-PSGD": shown(values, plain, "worst"),
-                    "MATCHA": shown(values, matcha, "worst"),
-                    "AL-DSGD on D-PSGD": shown(values, ours, "worst"),
-                    "AL-DSGD on MATCHA": shown(values, on_matcha, "worst"),
-                    "leaders, on D-PSGD": points(gap(values, ours, plain, "worst")),
-                    "leaders, on MATCHA": points(gap(values, on_matcha, matcha, "worst")),
-                    "rotation alone": points(gap(values, plain, alone, "worst")),
-                    "both": points(gap(values, ours, alone, "worst")),
-                    "D-PSGD's MB": megabytes(values, plain),
-                    "AL-DSGD's MB": megabytes(values, ours),
+                    "level": f"{graph.removeprefix('paper:')} %",
+                    "graphs": Cell(graphs),
+                    **{family: unit.show(cell.interval("worst"), UNKNOWN) for family, cell in cells.items()},
+                    **{
+                        f"leaders, on {core}": unit.gain(cells[family].less(cells.get(core, Runs(())), "worst"))
+                        for family, core in runs.cores.items()
+                    },
+                    "rotation alone": unit.gain(plain.less(alone, "worst")),
+                    "both": unit.gain(ours.less(alone, "worst")),
+                    f"{REFERENCE}'s MB": mean_only(plain.interval("megabytes")),
+                    "AL-DSGD's MB": mean_only(ours.interval("megabytes")),
                 }
             )
     note = (
         "Accuracy of the worst worker. Leaders: AL-DSGD less its core on the same graphs; rotation: D-PSGD less D-PSGD "
         "on one graph; both: AL-DSGD less D-PSGD on one graph."
     )
-    return Table(caption(root, "sparsity", entries, listed, note, WORDS), pd.DataFrame(rows, dtype=str))
-
-
-def megabytes(values: pd.DataFrame, label: str) -> str:
-    interval = average(values, label, "megabytes")
-    return "" if interval is None else number(interval.mean)
+    return table(caption(runs, note, words(unit)), rows)
 
 
 @lru_cache(maxsize=64)
@@ -167,7 +137,7 @@ def by_degree(run: Run) -> pd.DataFrame:
     """``worker``, ``degree`` in graph A and final ``accuracy`` of a run's workers."""
     last = run.workers[run.workers["epoch"] == run.workers["epoch"].max()]
     own = degrees(run.config["graph"], run.config["workers"])[last["worker"].to_numpy()]
-    return pd.DataFrame({"worker": last["worker"], "degree": own, "accuracy": last["test_accuracy"]})
+    return pd.DataFrame({"worker": last["worker"], "degree": own, "accuracy": last[f"test_{run.metrics[0]}"]})
 
 
 def degree_slope(run: Run) -> float:
@@ -176,27 +146,29 @@ def degree_slope(run: Run) -> float:
     return float(np.polyfit(frame["degree"], frame["accuracy"], 1)[0])
 
 
-def degree_effect(root: Path) -> Table:
+def degree_effect(root: Path, name: str) -> Table:
     """Points of accuracy per neighbour, one slope per run."""
-    entries, listed = available(root, "degree_effect")
-    rows = []
-    for label in labels_of(entries):
-        runs = [run for other, _, run in entries if other == label]
-        frames = pd.concat([by_degree(run) for run in runs])
-        means = 100 * frames.groupby("degree")["accuracy"].mean()
-        rows.append(
-            {
-                "degree_effect": label,
-                "seeds": str(len(runs)),
-                "points per neighbour": percent(mean_interval([degree_slope(run) for run in runs])),
-                **{f"degree {d}": f"{means[d]:.2f}" if d in means else "" for d in range(1, 6)},
-            }
-        )
+    experiment = Experiment(root, name)
+    means, slopes = {}, {}
+    for label in experiment.labels:
+        runs = [entry.run for entry in experiment.of(label)]
+        means[label] = 100 * pd.concat(map(by_degree, runs)).groupby("degree")["accuracy"].mean()
+        slopes[label] = mean_interval(list(map(degree_slope, runs)))
+    most = max(int(mean.index.max()) for mean in means.values())
+    rows = [
+        {
+            name: label,
+            "seeds": Cell(len(experiment.of(label))),
+            "points per neighbour": PERCENT.show(slopes[label]),
+            **{f"degree {d}": Cell(mean.get(d), "{:.2f}".format) for d in range(1, most + 1)},
+        }
+        for label, mean in means.items()
+    ]
     note = (
         "Least-squares slope of a worker's accuracy over its degree in graph A, one slope per run, in percentage "
         "points; then the mean accuracy of the workers of each degree. It counts where its interval excludes 0."
     )
-    return Table(caption(root, "degree_effect", entries, listed, note, WORDS), pd.DataFrame(rows, dtype=str))
+    return table(caption(experiment, note, words(PERCENT)), rows)
 
 
 def islands(config: dict) -> list[list[int]]:
@@ -208,23 +180,29 @@ def islands(config: dict) -> list[list[int]]:
     return Topology.from_edges(config["workers"], sorted(edges)).components()
 
 
-def cut_off(entries) -> dict[str, dict[str, str]]:
+def cut_off(runs: Experiment, label: str) -> dict[str, str]:
     """Column of ``baseline_audit``: the groups of workers that are cut off from each other."""
-    found = {}
-    for label, _, run in entries:
-        groups = islands(run.config)
-        found[label] = " ".join(f"{{{','.join(map(str, g))}}}" for g in groups) if len(groups) > 1 else "all connected"
-    return {"groups": found}
+    groups = islands(runs.of(label)[0].run.config)
+    text = " ".join(f"{{{','.join(map(str, group))}}}" for group in groups)
+    return {"groups": text if len(groups) > 1 else "all connected"}
 
 
-def lr_grid(entries) -> dict[str, dict[float, dict[int, float]]]:
-    """method -> learning rate -> seed -> mean worker accuracy, of the runs of ``sensitivity`` over rates."""
-    grid: dict[str, dict[float, dict[int, float]]] = {}
-    for label, seed, run in entries:
-        method, rest = split_label(label)
-        if method and rest.startswith("lr "):
-            accuracy = run.network["mean_accuracy"].iloc[-1]
-            grid.setdefault(method, {}).setdefault(run.config["lr"], {})[seed] = accuracy
+def coefficient_maps(runs: Runs) -> dict[str, Runs]:
+    """The runs of ``sensitivity`` by what was swept: weights "c" or force "p" alone, or the learning rate "lr"."""
+    leaders = runs.select(method="aldsgd")
+    weights = leaders.select(order="released", p1=0.0, p2=0.0)
+    force = leaders.select(order="printed", c1=0.0, c2=0.0)
+    swept = {id(entry.run) for entry in (*weights, *force)}
+    return {"c": weights, "p": force, "lr": Runs(entry for entry in runs if id(entry.run) not in swept)}
+
+
+def lr_grid(runs: Runs) -> dict[str, dict[float, dict[int, float]]]:
+    """method -> learning rate -> seed -> the mean worker, of the runs of ``sensitivity`` over rates."""
+    rates = coefficient_maps(runs)["lr"]
+    grid = {}
+    for variant in rates.variants:
+        own = rates.select(variant=variant)
+        grid[variant] = {rate: own.select(lr=rate).values("mean") for rate in own.field("lr")}
     return grid
 
 
@@ -233,70 +211,70 @@ def best_rate(rates: dict[float, dict[int, float]]) -> float:
     return max(rates, key=lambda rate: np.mean(np.nan_to_num(list(rates[rate].values()))))
 
 
-def sensitivity(root: Path) -> Table:
+def sensitivity(root: Path, name: str) -> Table:
     """Mean worker accuracy over learning rates; each method against D-PSGD, both at their own best rate."""
-    entries, listed = available(root, "sensitivity")
-    grid = lr_grid(entries)
-    best = {(m, seed): value for m, rates in grid.items() for seed, value in rates[best_rate(rates)].items()}
-    values = pd.DataFrame(
-        {"best": list(best.values())}, index=pd.MultiIndex.from_tuples(list(best), names=["label", "seed"])
-    )
+    runs = Experiment(root, name)
+    grid, unit = lr_grid(runs), Unit.of(runs)
+    best = {method: best_rate(rates) for method, rates in grid.items()}
     every = sorted({rate for rates in grid.values() for rate in rates})
+
+    def gain(method: str) -> Cell:
+        if method == REFERENCE or REFERENCE not in grid:
+            return unit.gain(None)
+        return unit.gain(paired_by_seed(*(grid[label][best[label]] for label in (method, REFERENCE))))
+
     rows = [
         {
-            "sensitivity": method,
-            "seeds": str(max(map(len, grid[method].values()))),
+            name: method,
+            "seeds": Cell(max(map(len, rates.values()))),
             **{
-                f"lr {rate:g}": percent(mean_interval(list(grid[method][rate].values())))
-                if rate in grid[method]
-                else ""
+                f"lr {rate:g}": unit.show(mean_interval(list(rates[rate].values())) if rate in rates else None)
                 for rate in every
             },
-            "own best lr": f"{best_rate(grid[method]):g}",
-            "less D-PSGD's, each at its best": points(gap(values, method, REFERENCE, "best")),
+            "own best lr": Cell(best[method], "{:g}".format),
+            "less D-PSGD's, each at its best": gain(method),
         }
-        for method in METHODS
-        if method in grid
+        for method, rates in grid.items()
     ]
     note = (
         "Mean worker over the learning rate. The best rate is chosen on the same runs, which favours a method with a "
         "flat optimum. The maps of the coefficients are in the figure."
     )
-    return Table(caption(root, "sensitivity", entries, listed, note, WORDS), pd.DataFrame(rows, dtype=str))
+    return table(caption(runs, note, words(unit)), rows)
 
 
-def target_of(label: str, entries) -> float:
-    """95 % of the final mean accuracy of D-PSGD on the same graph, mean over its seeds."""
-    graph = "D-PSGD, ring" if label.endswith(", ring") else "D-PSGD"
-    finals = [run.network["mean_accuracy"].iloc[-1] for other, _, run in entries if other == graph]
-    return 0.95 * float(np.mean(finals)) if finals else float("nan")
+def target_of(runs: Experiment, label: str) -> float:
+    """95 % of the final mean accuracy of D-PSGD on the same graph, mean over its seeds; NaN where it was not run."""
+    interval = runs.counterpart(label, REFERENCE).interval("mean")
+    return float("nan") if interval is None else 0.95 * interval.mean
 
 
-def communication(root: Path) -> Table:
+def communication(root: Path, name: str) -> Table:
     """Models per step, bytes and modelled time to the target, on several links."""
-    entries, listed = available(root, "communication")
+    experiment = Experiment(root, name)
     links = [(gigabits, 50e-6) for gigabits in BANDWIDTHS] + [
         (10, latency) for latency in LATENCIES if latency != 50e-6
     ]
     rows = []
-    for label in labels_of(entries):
-        runs = [run for other, _, run in entries if other == label]
-        target = target_of(label, entries)
+    for label in experiment.labels:
+        runs = [entry.run for entry in experiment.of(label)]
+        target = target_of(experiment, label)
         reached = [(run, first_reached(run, target)) for run in runs]
         done = [(run, at) for run, at in reached if at is not None]
-        whole = len(done) == len(runs) and runs
+        whole = len(done) == len(runs)
 
-        def mean(function, done=done, whole=whole) -> str:
-            return number(float(np.mean([function(run, at) for run, at in done]))) if whole else "-"
+        def mean(function, done=done, whole=whole) -> Cell:
+            value = float(np.mean([function(run, at) for run, at in done])) if whole else None
+            return Cell(value, number, missing="-")
 
-        last = runs[0].network.iloc[-1]
+        last = runs[0].final
         rows.append(
             {
-                "communication": label,
-                "seeds": str(len(runs)),
-                "models per step": f"{np.mean([models_per_step(run) for run in runs]):.2f}",
-                "exchanges per step": f"{last['rounds'] / last['step']:.2f}",
-                "target (%)": f"{100 * target:.1f}",
+                name: label,
+                "seeds": Cell(len(runs)),
+                "models per step": Cell(float(np.mean([models_per_step(run) for run in runs])), "{:.2f}".format),
+                "exchanges per step": Cell(last["rounds"] / last["step"], "{:.2f}".format),
+                "target (%)": Cell(100 * target, "{:.1f}".format),
                 "reach it": f"{len(done)} of {len(runs)}",
                 "epochs": mean(lambda run, at: run.network["epoch"].iloc[at]),
                 "MB": mean(lambda run, at: run.network["logical_bytes"].iloc[at] / 1e6),
@@ -314,48 +292,47 @@ def communication(root: Path) -> Table:
         "same graph; then epochs, logical MB and modelled seconds to the first test at which the mean worker reaches "
         "it, mean over seeds, - where a seed does not. Modelled computation: 10 ms a step."
     )
-    return Table(caption(root, "communication", entries, listed, note), pd.DataFrame(rows, dtype=str))
+    return table(caption(experiment, note), rows)
 
 
 def models_per_step(run: Run) -> float:
     """Models sent by all workers in a step, from the logical bytes."""
-    last = run.network.iloc[-1]
-    model = run.meta["extra"]["parameters"] * (8 if run.config["precision"] == "float64" else 4)
-    return last["logical_bytes"] / last["step"] / model
+    return run.final["logical_bytes"] / run.final["step"] / model_bytes(run)
 
 
-def tuning(root: Path) -> Table:
+def tuning(root: Path, name: str) -> Table:
     """D-PSGD over learning rates, one seed; the best of each data set is marked."""
-    entries, listed = available(root, "tuning")
-    finals = {label: run.network["mean_accuracy"].iloc[-1] for label, _, run in entries}
-    best = {
-        max((label for label, _, run in entries if run.config["dataset"] == dataset), key=finals.get)
-        for dataset in {run.config["dataset"] for _, _, run in entries}
-    }
+    runs = Experiment(root, name)
+    finals = {label: runs.of(label).interval("mean").mean for label in runs.labels}
+    best = {max(runs.select(dataset=dataset).labels, key=finals.get) for dataset in runs.field("dataset")}
     rows = [
-        {"tuning": label, "mean worker": f"{100 * finals[label]:.2f}", "chosen": "chosen" * (label in best)}
-        for label in labels_of(entries)
+        {
+            name: label,
+            "mean worker": Cell(100 * finals[label], "{:.2f}".format),
+            "chosen": "chosen" * (label in best),
+        }
+        for label in runs.labels
     ]
-    return Table(
-        caption(root, "tuning", entries, listed, "D-PSGD, test accuracy in percent."), pd.DataFrame(rows, dtype=str)
-    )
+    return table(caption(runs, "D-PSGD, test accuracy in percent."), rows)
 
 
-TABLES: dict[str, Callable[[Path], Table]] = {
+#: The tables of experiments, in the order in which they are printed; one that is not here has ``methods``.
+TABLES: dict[str, Callable[[Path, str], Table]] = {
+    "quickstart": methods,
+    "cifar10_short": methods,
     "convergence": convergence,
-    "final_accuracy": partial(compare, name="final_accuracy", extra=best_and_released),
+    "final_accuracy": partial(compare, extra=best_and_released),
     "sparsity": sparsity,
     "degree_effect": degree_effect,
-    "ablation": partial(compare, name="ablation", reference=lambda label: REFERENCE),
+    "ablation": partial(compare, graphs=1),
     "sensitivity": sensitivity,
-    "sixteen_workers": partial(compare, name="sixteen_workers"),
+    "sixteen_workers": compare,
     "baseline_audit": partial(
-        compare, name="baseline_audit", extra=cut_off,
-        note="Groups: workers between which nothing ever passes under the schedule.",
+        compare, extra=cut_off, note="Groups: workers between which nothing ever passes under the schedule."
     ),
     "communication": communication,
-    "non_iid": partial(compare, name="non_iid"),
-    "starts": partial(compare, name="starts"),
-    "heterogeneous": partial(compare, name="heterogeneous"),
+    "non_iid": compare,
+    "starts": compare,
+    "heterogeneous": compare,
     "tuning": tuning,
-}  # fmt: skip
+}

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from aldsgd.records import Run
+from aldsgd.errors import ConfigError
+from aldsgd.runs import Run
 
 #: Gigabits per second, and seconds per message.
 BANDWIDTHS = (1, 10, 100)
@@ -10,10 +11,18 @@ LATENCIES = (5e-6, 50e-6, 500e-6)
 _BYTES = {"float64": 8}
 
 
+def model_bytes(run: Run) -> float:
+    """Bytes of one model of a run. Raises ConfigError where the run does not say how many parameters it has."""
+    try:
+        return run.meta["extra"]["parameters"] * _BYTES.get(run.config["precision"], 4)
+    except (KeyError, TypeError):
+        raise ConfigError(f"{run.csv} does not say how large its model is: train it again") from None
+
+
 def message_bytes(run: Run) -> float:
     """Bytes of one message of a run: a model, with a loss where leaders act; 1/n of a model for ring all-reduce."""
     config = run.config
-    model = run.meta["extra"]["parameters"] * _BYTES.get(config["precision"], 4)
+    model = model_bytes(run)
     if config["method"] == "allreduce":
         return model / config["workers"]
     return model + (4 if config["method"] == "aldsgd" else 0)
@@ -37,5 +46,5 @@ def modelled_seconds(run: Run, gigabits: float, latency: float) -> pd.Series:
 
 def first_reached(run: Run, target: float) -> int | None:
     """Row of ``run.network`` at which the mean worker first reaches ``target`` at a test; None if never."""
-    reached = run.network["mean_accuracy"] >= target
+    reached = run.network[f"mean_{run.metrics[0]}"] >= target
     return int(reached.idxmax()) if reached.any() else None

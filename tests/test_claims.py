@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 import paper_tables
-from aldsgd.records import RunStore, write_experiment
+from aldsgd.listings import write_experiment
+from aldsgd.records import RunStore
 from aldsgd.statistics import Interval
-from tables.base import METHODS
-from tables.claims import CLAIMS, Measure, Runs, covers, judge, only_released, render
+from baselines.registry import VARIANTS
+from tables.claims import CLAIMS, Measure, covers, judge, on, only_released, render
+from tables.query import experiment
 
 ROOT = Path(__file__).parents[1]
 UP, DOWN, OPEN = Interval(0.03, 0.01, 5), Interval(-0.03, 0.01, 5), Interval(0.01, 0.02, 5)
@@ -23,7 +25,7 @@ def store(root, name, preset, values, seeds=5, dataset="cifar10", suffix=""):
     for label, (worst, averaged, first, last) in values.items():
         for seed in range(seeds):
             config = {"dataset": dataset, "model": "mlp", "workers": 8, "graph": "paper:53.8", "epochs": 2,
-                      "seed": seed, "method": label.lower().replace(" ", ""), "made": name}  # fmt: skip
+                      "graphs": 1, **VARIANTS[label].changes, "seed": seed, "made": name}  # fmt: skip
             noise = 0.01 * seed + (0.001 * (seed - 2) if "three graphs" in label else 0)
             with RunStore(root).writer(config, {}) as writer:
                 for epoch, mean in ((1, first), (2, last)):
@@ -40,7 +42,7 @@ def store(root, name, preset, values, seeds=5, dataset="cifar10", suffix=""):
 
 
 def made_up(root, preset="cpu", seeds=5):
-    values = {label: (0.50, 0.60, 0.30, 0.60) for label in METHODS}
+    values = {label: (0.50, 0.60, 0.30, 0.60) for label in VARIANTS}
     values["AL-DSGD, three graphs"] = (0.556, 0.621, 0.35, 0.62)
     values["D-PSGD (released schedule)"] = (0.40, 0.55, 0.30, 0.50)
     store(root, "final_accuracy", preset, values, seeds, suffix=", CIFAR-10")
@@ -118,16 +120,35 @@ def test_the_word_holds_needs_the_paper_preset_and_five_seeds(tmp_path):
 def test_an_empty_store_measures_nothing(tmp_path, capsys):
     text = render(tmp_path)
     assert text.count("not measured") >= len(CLAIMS) and "at cpu scale" not in text
-    assert Runs(tmp_path, "sparsity").on() == "nothing yet"
-    assert paper_tables.main(["--results", str(tmp_path), "--claims", "--out", str(tmp_path / "CLAIMS.md")]) == 0
-    assert (tmp_path / "CLAIMS.md").read_text(encoding="utf-8") == text
+    assert on(experiment(tmp_path, "sparsity")) == "nothing yet"
+    # A mistyped folder must not become a list of claims of which nothing is measured.
+    for root in (tmp_path, tmp_path / "typo"):
+        assert paper_tables.main(["--results", str(root), "--claims", "--out", str(tmp_path / "CLAIMS.md")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "CLAIMS.md").exists()
+
+
+def test_a_damaged_list_is_not_called_unmeasured(tmp_path, capsys):
+    made_up(tmp_path)
+    (tmp_path / "experiments" / "convergence.json").write_text("half of a li")
+    assert paper_tables.main(["--results", str(tmp_path), "--claims", "--out", str(tmp_path / "CLAIMS.md")]) == 2
+    error = capsys.readouterr().err
+    assert "convergence.json is damaged" in error and error.count("\n") == 1
 
 
 def test_some_of_the_runs_are_called_some(tmp_path):
     made_up(tmp_path)
-    for path in sorted((tmp_path / "runs").glob("*al_dsgd_threegraphs-*"))[:2]:
-        path.unlink()
-    assert "of 50 runs are complete" in render(tmp_path)
+    experiment(tmp_path, "convergence").select(variant="AL-DSGD, three graphs")[0].run.csv.unlink()
+    listed = 5 * len(VARIANTS)
+    assert f"{listed - 1} of {listed} runs are complete" in render(tmp_path)
+
+
+def test_a_run_is_found_by_its_fields_whatever_its_label(tmp_path):
+    """Labels of a list are display: every other spelling gives the same numbers."""
+    made_up(tmp_path)
+    before = render(tmp_path)
+    for path in (tmp_path / "experiments").iterdir():
+        path.write_text(path.read_text().replace('"label": "', '"label": "my '))
+    assert render(tmp_path) == before
 
 
 def test_the_committed_list_is_what_the_runs_say():

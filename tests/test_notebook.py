@@ -13,7 +13,8 @@ CELLS = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    from aldsgd.records import RunStore, write_experiment
+    from aldsgd.listings import write_experiment
+    from aldsgd.records import RunStore
     from experiments.common import parser, train_into
     from experiments.convergence import configurations
 

@@ -1,6 +1,7 @@
 """The store of runs: what counts as complete, what is never overwritten, and what a reader gets back."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aldsgd import records
+from aldsgd import environment, records
 from aldsgd.errors import ConfigError
-from aldsgd.records import COLUMNS, RunStore, key, load_experiment, write_experiment
+from aldsgd.listings import check_experiment, load_experiment, write_experiment
+from aldsgd.records import COLUMNS, AlreadyComplete, RunStore, key
 from experiments.configuration import RunConfig
 
 CONFIG = {"dataset": "digits", "method": "dpsgd", "lr": 0.4, "lr_drops": [[100, 0.1]], "augment": False,
@@ -114,10 +116,15 @@ def test_key_is_pinned():
     assert key({"b": [1, 2.5], "a": None, "c": "x"}) == "724b980f4955"
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32(1), object(), {1, 2}])
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.float32(1), object(), {1, 2}, {"a": 1, 2: 3}])
 def test_configuration_that_json_cannot_hold(value):
     with pytest.raises(ConfigError, match="'lr'"):
         key(CONFIG | {"lr": value})
+
+
+def test_fields_need_names_of_one_kind():
+    with pytest.raises(ConfigError, match="'keys'"):
+        key({"a": 1, 2: 3})
 
 
 def test_nameless_configuration(tmp_path):
@@ -211,29 +218,159 @@ def test_rows_can_be_watched_before_the_run_ends(tmp_path):
         assert [path.name for path in store.folder.iterdir()] == [writer.part.name]
 
 
-def test_an_unfinished_repetition_keeps_the_complete_run(tmp_path):
+def test_a_complete_run_is_never_recorded_again(tmp_path):
     store = RunStore(tmp_path)
-    record(store)
+    first = record(store)
     before = snapshot(store.folder)
-    crash(store)
-    assert store.load(CONFIG) is not None
-    after = snapshot(store.folder)
-    assert {name: after[name] for name in before} == before
-    assert all(name.endswith(".part") for name in set(after) - set(before))
+    with pytest.raises(AlreadyComplete) as caught:
+        record(store, epochs=3)
+    assert caught.value.run == first and "\n" not in str(caught.value)
+    assert snapshot(store.folder) == before
 
 
-def test_kill_between_the_renames(tmp_path, monkeypatch):
+def test_a_run_that_another_process_finishes_between_look_up_and_lock(tmp_path, monkeypatch):
+    store, lock = RunStore(tmp_path), records.RunWriter._lock
+
+    def late(writer):
+        monkeypatch.setattr(records.RunWriter, "_lock", lock)
+        writer.part.unlink()  # what opening made; the other process has its own, and renames it
+        record(store)
+        writer._file = open(writer.part, "ab")
+        writer._lock()
+
+    monkeypatch.setattr(records.RunWriter, "_lock", late)
+    with pytest.raises(AlreadyComplete):
+        record(store, epochs=3)
+    assert len(store.load(CONFIG).network) == 2
+    assert sorted(path.suffix for path in store.folder.iterdir()) == [".csv", ".json"]
+
+
+@pytest.mark.parametrize("broken", ["replace_file", "os.replace"])
+def test_kill_around_the_last_rename(tmp_path, monkeypatch, broken):
     store = RunStore(tmp_path)
-    record(store)
 
-    def killed(path, write):
+    def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records, "replace_file", killed)
-    with pytest.raises(KeyboardInterrupt):
-        record(store, epochs=3)
-    # the new CSV lies beside the old JSON: neither run may be believed
+    with monkeypatch.context() as patch:
+        if broken == "os.replace":
+            patch.setattr(records, "replace_file", lambda path, write: write(path))
+        patch.setattr(records if broken == "replace_file" else os, broken.removeprefix("os."), killed)
+        with pytest.raises(KeyboardInterrupt):
+            record(store)
     assert store.load(CONFIG) is None
+    assert record(store).network["epoch"].tolist() == [1, 2]
+
+
+class Full:
+    """A file on a disk that is full from the ``room``-th write on."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, data):
+        self.room -= 1
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.file.write(data)
+
+    def close(self):
+        self.file.close()
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_full_disk_while_rows_are_written(tmp_path, monkeypatch, room):
+    store = RunStore(tmp_path)
+    kept = record(store, CONFIG | {"seed": 7})
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", lambda path, mode, open=open: Full(open(path, mode), room))
+        with pytest.raises(ConfigError, match="No space left") as caught:
+            record(store)
+    assert "\n" not in str(caught.value) and store.load(CONFIG) is None
+    assert [run.key for run in store.runs()] == [kept.key]
+    assert record(store).network["epoch"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_at_the_end(tmp_path, monkeypatch, call):
+    store = RunStore(tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(ConfigError, match="No space left"):
+            record(store)
+        patch.undo()
+    assert store.load(CONFIG) is None and [path.suffix for path in store.folder.iterdir()] == [".part"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".csv.part"])
+def test_a_folder_in_place_of_a_file(tmp_path, suffix):
+    store = RunStore(tmp_path)
+    folder = store.folder / (store.stem(CONFIG) + suffix)
+    folder.mkdir(parents=True)
+    assert store.load(CONFIG) is None and store.runs() == []
+    with pytest.raises(ConfigError, match="is a folder") as caught:
+        record(store)
+    assert str(folder) in str(caught.value) and list(store.folder.iterdir()) == [folder]
+
+
+def test_what_was_read_is_kept_until_the_files_change(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "SETTLED", -1)
+    store = RunStore(tmp_path)
+    record(store)
+    run = store.load(CONFIG)
+    assert RunStore(tmp_path).find(run.key) is run and RunStore(tmp_path).runs() == [run]
+    text = run.csv.read_bytes()
+    run.csv.write_bytes(text.replace(b"0.333333333", b"0.333333334"))
+    assert store.load(CONFIG) is None and store.find(run.key) is None
+    run.csv.write_bytes(text)
+    assert store.load(CONFIG).network.equals(run.network)
+    other = record(store, CONFIG | {"seed": 1})
+    assert store.find(other.key) == other
+    other.csv.with_suffix(".json").unlink()
+    assert store.find(other.key) is None
+
+
+def test_metrics_by_name(tmp_path):
+    assert records.columns() == COLUMNS
+    names = records.columns(("accuracy", "top5"))
+    assert [name for name in names if "top5" not in name] == list(COLUMNS)
+    assert [name for name in names if "top5" in name] == ["test_top5", "worst_top5", "mean_top5", "best_top5",
+                                                          "averaged_top5"]  # fmt: skip
+    with RunStore(tmp_path).writer(CONFIG, ENVIRONMENT, metrics=("r2", "rmse")) as writer:
+        writer.append([{"epoch": 1, "step": 1, "worker": 0, "test_r2": 0.5, "test_rmse": 2.0},
+                       {"epoch": 1, "step": 1, "worst_r2": 0.25, "averaged_rmse": 1.5}])  # fmt: skip
+        with pytest.raises(ValueError, match="accuracy"):
+            writer.append([{"epoch": 1, "mean_accuracy": 0.5}])
+        run = writer.finish()
+    assert run.metrics == ("r2", "rmse") and record(RunStore(tmp_path / "old")).metrics == ("accuracy",)
+    assert run.workers[["test_r2", "test_rmse"]].to_numpy().tolist() == [[0.5, 2.0]]
+    assert run.final["worst_r2"] == 0.25 and run.network["averaged_rmse"].item() == 1.5
+
+
+@pytest.mark.parametrize("metrics", [(), ("r2", "r2"), ("loss",), ("top 5",), ("",), (3.5,)])
+def test_metrics_that_cannot_be_columns(tmp_path, metrics):
+    with pytest.raises(ConfigError, match="metric"):
+        RunStore(tmp_path).writer(CONFIG, ENVIRONMENT, metrics)
+
+
+def test_a_centre_is_no_worker(tmp_path):
+    config = CONFIG | {"workers": 2}
+    with RunStore(tmp_path).writer(config, ENVIRONMENT) as writer:
+        centre = {"epoch": 1, "step": 7, "worker": 2, "test_accuracy": 0.9}
+        writer.append([*epoch_rows(1), centre])
+        run = writer.finish()
+    assert run.workers["worker"].tolist() == [0, 1] and run.centres["worker"].tolist() == [2]
+    assert run.centres["test_accuracy"].item() == 0.9 and math.isnan(run.centres["train_loss"].item())
+    assert list(run.centres.columns) == list(run.workers.columns) and len(run.network) == 1
 
 
 def test_another_configuration_is_never_overwritten(tmp_path):
@@ -295,7 +432,7 @@ def python(code):
 
 def test_environment_needs_no_torch():
     code = (
-        "import sys, json\nfrom aldsgd.records import environment\n"
+        "import sys, json\nfrom aldsgd.environment import environment\n"
         "print(json.dumps(environment('GPU X', 3)))\nsys.exit('torch' in sys.modules)"
     )
     done = python(code)
@@ -311,7 +448,7 @@ def test_environment_needs_no_torch():
 def test_readme_explains_every_column_and_field(tmp_path):
     text = (Path(records.__file__).resolve().parents[1] / "results" / "README.md").read_text(encoding="utf-8")
     meta = json.loads(record(RunStore(tmp_path)).csv.with_suffix(".json").read_text())
-    found = records.environment()
+    found = environment.environment()
     names = {*COLUMNS, *(field.name for field in dataclasses.fields(RunConfig)), *found["hardware"], *meta}
     names -= {"environment", "extra"}
     names |= {f"environment.{field}" for field in found}
@@ -325,7 +462,7 @@ def git(folder, *arguments):
 
 
 def test_git_state(tmp_path):
-    assert records._git_state(tmp_path) == (None, None)
+    assert environment._git_state(tmp_path) == (None, None)
     git(tmp_path, "init", "-q")
     (tmp_path / "code.py").write_text("1")
     for folder in ("results", "figures", "package"):
@@ -334,16 +471,16 @@ def test_git_state(tmp_path):
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "x")
     head = git(tmp_path, "rev-parse", "HEAD")
-    assert records._git_state(tmp_path) == (head, True)
-    assert records._git_state(tmp_path / "package") == (None, None)
+    assert environment._git_state(tmp_path) == (head, True)
+    assert environment._git_state(tmp_path / "package") == (None, None)
     (tmp_path / "results" / "old").write_text("2")
     (tmp_path / "figures" / "new").write_text("2")
-    assert records._git_state(tmp_path) == (head, True)
+    assert environment._git_state(tmp_path) == (head, True)
     (tmp_path / "package" / "new").write_text("2")
-    assert records._git_state(tmp_path) == (head, False)
+    assert environment._git_state(tmp_path) == (head, False)
     (tmp_path / "package" / "new").unlink()
     (tmp_path / "code.py").write_text("2")
-    assert records._git_state(tmp_path) == (head, False)
+    assert environment._git_state(tmp_path) == (head, False)
 
 
 def test_extra_and_environment_stay_valid_json(tmp_path):
@@ -390,14 +527,48 @@ def test_experiment_list_errors(tmp_path):
     message = str(caught.value)
     assert "1 of 2" in message and "MATCHA, seed 3" in message and "\n" not in message
     assert message.endswith("python -m experiments.quickstart --preset smoke")
-    for text in (
-        "",
-        "[]",
-        "{}",
-        '{"preset": "a", "runs": [{}]}',
-        '{"preset": "a", "runs": []}',
-        '{"runs": 3}',
-    ):
+    good = {"label": "a", "seed": 0, "key": "0" * 12}
+    damaged = ["", "[]", "{}", '{"runs": 3}', "[" * 100_000]
+    for runs in ([{}], [], [3], [good, good], [good | {"seed": "0"}], [good | {"key": None}], [good | {"label": 1}]):
+        damaged.append(json.dumps({"preset": "a", "runs": runs}))
+    for text in damaged:
         path.write_text(text)
         with pytest.raises(ConfigError, match="damaged"):
             load_experiment(tmp_path, "quickstart")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="damaged"):
+        load_experiment(tmp_path, "quickstart")
+
+
+def test_some_of_the_runs_of_an_experiment(tmp_path):
+    record(RunStore(tmp_path))
+    entries = [("D-PSGD", 0, CONFIG), ("MATCHA", 3, CONFIG | {"method": "matcha"})]
+    write_experiment(tmp_path, "quickstart", "cpu", entries)
+    assert [label for label, _, _ in load_experiment(tmp_path, "quickstart", partial=True)] == ["D-PSGD"]
+    write_experiment(tmp_path, "quickstart", "cpu", entries[1:])
+    with pytest.raises(ConfigError, match="1 of 1 runs"):
+        load_experiment(tmp_path, "quickstart", partial=True)
+
+
+@pytest.mark.parametrize("preset", ["cpu", "paper", "mid"])
+def test_smoke_runs_never_replace_a_list_that_means_something(tmp_path, preset):
+    entries = [("D-PSGD", 0, CONFIG)]
+    path = write_experiment(tmp_path, "quickstart", "smoke", entries)
+    write_experiment(tmp_path, "quickstart", preset, entries)
+    before = path.read_bytes()
+    for call in (check_experiment, lambda *arguments: write_experiment(*arguments, entries)):
+        with pytest.raises(ConfigError, match=f"preset {preset}"):
+            call(tmp_path, "quickstart", "smoke")
+    assert path.read_bytes() == before
+    write_experiment(tmp_path, "quickstart", "cpu", entries)
+    path.write_text("half of a li")
+    write_experiment(tmp_path, "quickstart", "smoke", entries)
+
+
+def test_a_list_that_cannot_be_written_is_known_before(tmp_path):
+    (tmp_path / "experiments" / "quickstart.json").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is a folder"):
+        check_experiment(tmp_path, "quickstart", "cpu")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        check_experiment(tmp_path / "file", "quickstart", "cpu")

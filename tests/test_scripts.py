@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aldsgd.errors import ConfigError
-from aldsgd.records import CLOCK_COLUMNS, RunStore, load_experiment
+from aldsgd.listings import load_experiment
+from aldsgd.records import CLOCK_COLUMNS, RunStore
 from experiments import bench, cifar10_short, quickstart, run
 from experiments.common import command
 from experiments.configuration import RunConfig

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aldsgd.statistics import Interval, mean_interval, paired_by_seed, paired_interval, verdict
+from aldsgd.errors import ConfigError
+from aldsgd.statistics import Interval, by_seed, mean_interval, paired_by_seed, paired_interval, verdict
 
 
 def test_hand_worked_example():
@@ -66,6 +67,12 @@ def test_paired_by_seed_uses_the_shared_seeds_only():
     assert difference == paired_interval([1.0, 5.0], [0.5, 2.0])
     assert difference.n == 2 and difference.mean == 1.75
     assert paired_by_seed({0: 1.0}, {1: 1.0}) is None
+
+
+def test_a_seed_counts_once():
+    assert by_seed([(1, 0.5), (0, 2.0)]) == {1: 0.5, 0: 2.0}
+    with pytest.raises(ConfigError, match="seed 0 is counted twice"):
+        by_seed([(0, 0.5), (1, 0.5), (0, 0.5)])
 
 
 def test_single_and_non_finite_values():

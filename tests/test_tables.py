@@ -1,5 +1,6 @@
 """Tables and figures from made-up runs: values by hand, one-line errors, the same bytes every time."""
 
+import errno
 import io
 import math
 import os
@@ -15,8 +16,13 @@ import pytest
 
 import paper_tables
 from aldsgd.errors import ConfigError
-from aldsgd.records import RunStore, load_experiment, write_experiment
-from figures import quickstart, style
+from aldsgd.listings import load_experiment, write_experiment
+from aldsgd.records import RunStore
+from baselines.registry import VARIANTS
+from figures import ablation, common, quickstart, style
+from figures import all as all_figures
+from tables.base import number
+from tables.query import Experiment
 
 ROOT = Path(paper_tables.__file__).resolve().parent
 DATASET = "digits"
@@ -36,15 +42,15 @@ METHODS = {
 
 def configuration(label, seed):
     return {"dataset": DATASET, "model": "mlp", "workers": 8, "graph": "paper:53.8", "epochs": 30,
-            "method": re.sub(r"\W+", "", label.lower()), "seed": seed}  # fmt: skip
+            "graphs": 1, **VARIANTS[label].changes, "seed": seed}  # fmt: skip
 
 
-def record(root, label, seed, epochs):
+def record(root, label, seed, epochs, metrics=("accuracy",), **changes):
     """Record one run from the values of its network rows; returns its entry in the experiment's list."""
-    config = configuration(label, seed)
-    with RunStore(root).writer(config, {}) as writer:
+    config = configuration(label, seed) | changes
+    with RunStore(root).writer(config, {}, metrics) as writer:
         for epoch, row in enumerate(epochs, 1):
-            workers = [{"epoch": epoch, "step": 9 * epoch, "worker": i, "test_accuracy": 0.5} for i in range(2)]
+            workers = [{"epoch": epoch, "step": 9 * epoch, "worker": i, "test_loss": 0.5} for i in range(2)]
             writer.append([*workers, {"epoch": epoch, "step": 9 * epoch, **row}])
         writer.finish()
     return label, seed, config
@@ -104,7 +110,9 @@ def small(tmp_path):
 
 
 def quickstart_table(root):
-    return paper_tables.TABLES["quickstart"](root)
+    """The table as it is printed."""
+    table = paper_tables.table("quickstart", root)
+    return table._replace(rows=table.rows.map(str))
 
 
 def test_values_by_hand(small):
@@ -203,11 +211,88 @@ def test_markdown(small):
     assert [cell.strip() for cell in body[0].split("|")[1:-1]] == quickstart_table(small).rows.iloc[0].tolist()
 
 
-def test_csv_reads_back(small):
+def test_csv_holds_numbers(small):
     text = paper_tables.render("quickstart", small, "csv")
-    read = pd.read_csv(io.StringIO(text), comment="#", dtype=str, keep_default_na=False)
-    pd.testing.assert_frame_equal(read, quickstart_table(small).rows, check_dtype=False)
     assert text.startswith("# quickstart")
+    read = pd.read_csv(io.StringIO(text), comment="#").set_index("method")
+    assert [name for name in read if read[name].dtype == object] == []
+    ours = read.loc["AL-DSGD on D-PSGD"]
+    half = T4 * math.sqrt(0.003 / 5)
+    parts = [ours[f"worst, less D-PSGD's, {part}"] for part in ("mean", "low", "high", "n")]
+    assert parts == pytest.approx([5.04, 5.04 - half, 5.04 + half, 5], rel=1e-9)
+    assert read.loc["D-PSGD", "worst worker (%), mean"] == pytest.approx(52)
+    assert ours["seeds"] == 5 and ours["consensus distance, mean"] == 2e-5
+    assert math.isnan(read.loc["D-PSGD", "worst, less D-PSGD's, n"])  # not compared with itself
+    assert ",,,," in text.splitlines()[2]
+
+
+def test_csv_tells_blank_from_diverged(tmp_path):
+    entries = [record(tmp_path, "MATCHA", 0, [network_row(math.nan, 0.6, 0.7, 1.0, 1)])]
+    write_experiment(tmp_path, "quickstart", "cpu", entries)
+    row = paper_tables.render("quickstart", tmp_path, "csv").splitlines()[2].split(",")
+    assert row[:10] == ["MATCHA", "1", "nan", "nan", "nan", "1", "60.0", "nan", "nan", "1"]
+    assert row[14:22] == [""] * 8  # no reference to compare with
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_metrics_that_are_no_accuracy_are_plain_numbers(tmp_path, better):
+    entries = []
+    for seed in range(5):
+        for label, mean in (("D-PSGD", 1.5), ("MATCHA", 2.5)):
+            worst, best = (mean - 1, mean + 1) if better == "higher" else (mean + 1, mean - 1)
+            row = {"worst_score": worst + 0.01 * seed, "mean_score": mean, "best_score": best, "averaged_score": mean,
+                   "mean_other": 0.1, "consensus_distance": 1.0, "logical_bytes": 10**6, "modelled_compute_s": 1.0,
+                   "modelled_communication_s": 1.0}  # fmt: skip
+            entries.append(record(tmp_path, label, seed, [row], ("score", "other")))
+    write_experiment(tmp_path, "mine", "cpu", entries)
+    table = paper_tables.table("mine", tmp_path)
+    rows = table.rows.map(str).set_index("method")
+    assert "Test score at the last epoch" in table.caption and "percent" not in table.caption
+    assert rows.loc["D-PSGD", "mean worker (score)"] == "1.5 ± 0"
+    word = "better" if better == "higher" else "worse"
+    assert rows.loc["MATCHA", "worst, less D-PSGD's"] == f"+1 ± 0 {word}"
+    assert {path.name for path in all_figures.draw(tmp_path, tmp_path / "out")} == {"mine.pdf", "mine.png"}
+
+
+def test_a_method_that_nobody_knows_is_in_tables_and_figures(tmp_path):
+    entries = []
+    for seed in range(5):
+        entries.append(record(tmp_path, "D-PSGD", seed, [network_row(0.5, 0.6, 0.7, 1.0, 1)], dirichlet_alpha=0.5))
+        row = network_row(0.6, 0.6, 0.8, 1.0, 1)
+        entry = record(tmp_path, "MATCHA", seed, [row], method="elastic", c1=3.5, dirichlet_alpha=0.5)
+        entries.append(("my method", *entry[1:]))
+    for name in ("non_iid", "mine"):
+        write_experiment(tmp_path, name, "cpu", entries)
+        rows = paper_tables.table(name, tmp_path).rows.map(str)
+        assert rows.iloc[:, 0].tolist() == ["D-PSGD", "my method"]
+        assert rows["worst, less D-PSGD's"].tolist() == ["", "+10.00 ± 0.00 better"]
+    assert Experiment(tmp_path, "mine").variants == ["D-PSGD", "elastic"]
+    assert style.look("elastic") == style.look("elastic") != style.look("another")
+    written = {path.name for path in all_figures.draw(tmp_path, tmp_path / "out")}
+    assert written == {"mine.pdf", "mine.png", "non_iid.pdf", "non_iid.png"}
+
+
+def test_the_counterpart_is_found_by_fields(tmp_path):
+    """On the same graph, with as many graphs where there are such runs, whatever the labels say."""
+    cells = {
+        ("a", "all-reduce"): {"graph": None, "disconnected": False},
+        ("b", "D-PSGD"): {"graph": "ring", "disconnected": True},
+        ("c", "D-PSGD"): {"graph": "star"},
+        ("d", "D-PSGD"): {"graph": "star", "graphs": 2},
+        ("e", "AL-DSGD on D-PSGD"): {"graph": "star", "graphs": 2, "c1": 0.5},
+        ("f", "AL-DSGD, three graphs"): {"graph": "star"},
+        ("g", "AL-DSGD on D-PSGD"): {"graph": "ring", "lr": 0.5},
+    }
+    row = network_row(0.5, 0.6, 0.7, 1.0, 1)
+    entries = [(name, *record(tmp_path, label, 0, [row], **changes)[1:]) for (name, label), changes in cells.items()]
+    write_experiment(tmp_path, "mine", "cpu", entries)
+    runs = Experiment(tmp_path, "mine")
+    found = {label: runs.counterpart(label, "D-PSGD").labels for label in runs.labels}
+    assert found == {"a": ["b"], "b": ["b"], "c": ["c"], "d": ["d"], "e": ["d"], "f": ["c"], "g": []}
+    assert runs.counterpart("e", "D-PSGD", graphs=1).labels == ["c"]
+    assert runs.cores == {"AL-DSGD on D-PSGD": "D-PSGD"} and runs.select(graph="star", graphs=2).labels == ["d", "e"]
+    frame = runs.frame.set_index("label")
+    assert frame.loc["e", ["graphs", "c1", "worst", "family"]].tolist() == [2, 0.5, 0.5, "AL-DSGD on D-PSGD"]
 
 
 def test_latex(small):
@@ -223,7 +308,7 @@ def test_latex(small):
 def test_number():
     values = [0.0, 3e-5, 0.01234, 12.345, 99.96, 1234.5, 2.5e7, math.nan, math.inf]
     texts = ["0", "3e-05", "0.0123", "12.3", "100", "1234", "2.5e+07", "nan", "inf"]
-    assert list(map(paper_tables.number, values)) == texts
+    assert list(map(number, values)) == texts
 
 
 def test_all_prints_every_experiment_that_was_run(small):
@@ -244,10 +329,19 @@ def test_out_is_what_is_printed(small, tmp_path, capsys):
 
 def test_errors_take_one_line(small, tmp_path, capsys):
     empty, blocked = str(tmp_path / "empty"), str(small / "experiments" / "quickstart.json" / "x")
+    (tmp_path / "empty").mkdir()
+    (latin := tmp_path / "latin.md").write_bytes("± <!-- table: quickstart -->".encode("latin-1"))
     for arguments, words in (
         (["--results", empty], "no experiment has been run"),
         (["--results", empty, "--table", "quickstart"], "python -m experiments.quickstart"),
         (["--results", str(small), "--out", blocked], "cannot be written"),
+        (["--results", str(small), "--out", str(small)], "is no file"),
+        (["--results", str(small), "--out", "/dev/null"], "is no file"),
+        (["--results", str(small), "--table", "../quickstart"], "unknown table '../quickstart'; choose one of: claims"),
+        (["--results", str(tmp_path / "typo"), "--table", "claims"], "no folder of results"),
+        (["--results", str(small), "--into", str(next((small / "runs").iterdir()))], "no table to renew"),
+        (["--results", str(small), "--into", str(small / "absent")], "cannot be read or written"),
+        (["--results", str(small), "--into", str(latin)], "not UTF-8"),
     ):
         assert paper_tables.main(arguments) == 2
         printed = capsys.readouterr()
@@ -255,6 +349,40 @@ def test_errors_take_one_line(small, tmp_path, capsys):
     next((small / "runs").glob("*allreduce*.csv")).unlink()
     assert paper_tables.main(["--results", str(small)]) == 2
     assert "1 of 15 runs of quickstart are missing" in capsys.readouterr().err
+
+
+def test_a_bad_out_is_noticed_before_the_work(small, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(paper_tables, "render", lambda *_: pytest.fail("the work was begun"))
+    monkeypatch.setattr(quickstart, "Experiment", lambda *_, **__: pytest.fail("the work was begun"))
+    results = ["--results", str(small)]
+    assert paper_tables.main([*results, "--out", str(tmp_path / "file" / "table.md")]) == 2
+    assert quickstart.main([*results, "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_full_disk_keeps_what_was_there(small, tmp_path, monkeypatch, capsys):
+    (tmp_path / "table.md").write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    arguments = ["--results", str(small), "--out"]
+    assert paper_tables.main([*arguments, str(tmp_path / "table.md")]) == 2
+    assert quickstart.main([*arguments, str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("No space left") == error.count("\n") == 2
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["table.md"]
+    assert (tmp_path / "table.md").read_text() == "old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_standard_output(small):
+    command = [sys.executable, "paper_tables.py", "--results", str(small)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
 
 
 def run_python(*arguments, hash_seed):
@@ -313,7 +441,7 @@ def test_figure_shows_the_means(store):
     line = worst.get_lines()[2]
     by_hand = np.mean([100 * run.network["worst_accuracy"] for run in methods["D-PSGD"]], axis=0)
     np.testing.assert_allclose(line.get_ydata(), by_hand)
-    assert line.get_color() == style.LOOKS["D-PSGD"].color and list(line.get_xdata()) == list(range(1, 31))
+    assert line.get_color() == style.look("D-PSGD").color and list(line.get_xdata()) == list(range(1, 31))
     np.testing.assert_allclose(price.get_lines()[2].get_xdata(), 6.4 * np.arange(1, 31))
     assert price.get_xscale() == apart.get_yscale() == "log"
     # all-reduce agrees exactly, which a logarithmic axis cannot show: said in words
@@ -325,18 +453,36 @@ def test_figure_shows_the_means(store):
 def test_epochs_without_evaluation_are_left_out(tmp_path):
     rows = [network_row(0.1 * e, 0.2, 0.3, 1.0, e) if e % 2 == 0 else {"logical_bytes": 10**6 * e} for e in range(1, 7)]
     record(tmp_path, "D-PSGD", 0, rows)
-    values = quickstart.curves(RunStore(tmp_path).runs(), "worst_accuracy")
+    values = common.curves(RunStore(tmp_path).runs(), "worst_accuracy")
     assert values.index.tolist() == [2, 4, 6]
-    mean, low, high = quickstart.band(values)
+    mean, low, high = common.band(values)
     assert mean == pytest.approx([0.2, 0.4, 0.6]) and (low == mean).all() and (high == mean).all()
 
 
 def test_looks_are_distinct_and_complete():
-    looks = list(style.LOOKS.values())
-    assert set(METHODS) < set(style.LOOKS)
+    looks = [style.look(label) for label in VARIANTS]
+    assert set(METHODS) < set(VARIANTS)
     assert len({entry.color for entry in looks}) == len({entry.marker for entry in looks}) == len(looks)
-    with pytest.raises(ConfigError, match="'new method'"):
-        style.look("new method")
+
+
+def test_all_figures(tmp_path, capsys):
+    """Each listing is drawn by the module of its name, others as an overview; what is missing is said."""
+    entry = record(tmp_path, "D-PSGD", 0, [network_row(0.5, 0.6, 0.7, 1.0, 1)])
+    for name in ("ablation", "all", "style", "my grid"):
+        write_experiment(tmp_path, name, "cpu", [entry, ("$odd_{label", *entry[1:])])
+    write_experiment(tmp_path, "starts", "cpu", [("never run", 0, entry[2] | {"lr": 7})])
+    assert all_figures.figure_of("ablation") is ablation.draw
+    written = {path.stem for path in all_figures.draw(tmp_path, tmp_path / "out")}
+    assert written == {"ablation", "all", "style", "my grid"}
+    assert "left out: 1 of 1 runs of starts are missing" in capsys.readouterr().err
+    for name in ("ablation", "all", "style", "my grid"):
+        (tmp_path / "experiments" / f"{name}.json").unlink()
+    with pytest.raises(ConfigError, match="runs of starts are missing"):
+        all_figures.draw(tmp_path, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    for folder, words in (("empty", "no experiment has been run"), ("typo", "no folder of results")):
+        with pytest.raises(ConfigError, match=words):
+            all_figures.draw(tmp_path / folder, tmp_path / "out")
 
 
 def test_figure_errors_take_one_line(store, tmp_path, capsys):

@@ -1,0 +1,90 @@
+"""A complete run, as readers see it: its configuration and its rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aldsgd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run: ``config`` (resolved), ``meta`` (the rest of the JSON), ``csv`` (path of the rows).
+
+    Runs are read once and shared by everyone who asks for them: change a copy.
+    """
+
+    config: dict
+    meta: dict
+    csv: Path
+
+    @property
+    def key(self) -> str:
+        """What names the run's files, which is checked when they are read."""
+        return self.csv.stem.rpartition("-")[2]
+
+    @cached_property
+    def _cells(self) -> tuple[list[str], np.ndarray]:
+        """(columns, numbers) of the CSV, blanks as NaN. Raises ConfigError where it is not what a run writes."""
+        try:
+            head, *lines = self.csv.read_text(encoding="utf-8").splitlines()
+            # Python's own conversion is exact, and faster for a file of this size than building a parser.
+            numbers = [[float(cell or "nan") for cell in line.split(",")] for line in lines]
+            names = head.split(",")
+            return names, np.array(numbers, dtype=np.float64).reshape(len(lines), len(names))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{self.csv} cannot be read ({error}): delete it and its JSON, and train it again"
+            ) from None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the task's metrics, the one that tables show first."""
+        return tuple(
+            name.removeprefix("test_") for name in self._cells[0] if name.startswith("test_") and name != "test_loss"
+        )
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Every row of the CSV, blanks as NaN; ``worker`` is a nullable integer."""
+        names, numbers = self._cells
+        return pd.DataFrame(numbers, columns=names).astype({"epoch": "int64", "step": "int64", "worker": "Int64"})
+
+    @cached_property
+    def network(self) -> pd.DataFrame:
+        """Rows of the whole network, one per epoch, without the columns that only workers have."""
+        return self._part(np.isnan, lambda name: name != "worker" and not name.startswith("test_"))
+
+    @cached_property
+    def final(self) -> dict[str, float]:
+        """The last row of the whole network, column to number. Raises ConfigError where there is none."""
+        names, numbers = self._cells
+        rows = numbers[np.isnan(numbers[:, names.index("worker")])]
+        if not len(rows):
+            raise ConfigError(f"{self.csv} holds no test of the network: delete it and its JSON, and train it again")
+        return dict(zip(names, rows[-1].tolist(), strict=True))
+
+    @property
+    def workers(self) -> pd.DataFrame:
+        """Rows of the single workers, one per epoch and worker, without the columns of the network."""
+        return self._part(lambda worker: worker < self.config.get("workers", np.inf), _of_workers)
+
+    @property
+    def centres(self) -> pd.DataFrame:
+        """Rows like those of ``workers``, of models that have no data of their own (numbers from ``workers`` on)."""
+        return self._part(lambda worker: worker >= self.config.get("workers", np.inf), _of_workers)
+
+    def _part(self, rows: Callable[[np.ndarray], np.ndarray], kept: Callable[[str], bool]) -> pd.DataFrame:
+        names, numbers = self._cells
+        places = [i for i, name in enumerate(names) if kept(name)]
+        cells = numbers[rows(numbers[:, names.index("worker")])][:, places]  # comparisons with a blank are false
+        frame = pd.DataFrame(cells, columns=[names[i] for i in places])
+        return frame.astype({name: "int64" for name in ("epoch", "step", "worker") if name in frame})
+
+
+def _of_workers(name: str) -> bool:
+    return name in ("epoch", "step", "worker", "train_loss") or name.startswith("test_")
