@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from aldsgd.errors import ConfigError
-from aldsgd.matchings import MOST_EDGES, Edge, brief, edge_count, is_number, plain
+from aldsgd.errors import ConfigError, brief, plain
+from aldsgd.matchings import MOST_EDGES, Edge, edge_count, is_number
 
 MOST_BYTES = 32 * MOST_EDGES
 

@@ -325,9 +325,11 @@ class Trainer:
             self.settings.epochs,
             lambda epoch: [(e, w) for e in range(every, epoch + 1, every) for w in (*range(rows), None)],
         )
-        numbers = [*state["meters"].values(), *state["seconds"], state["wire_bytes"]]
-        if not all(type(number) in (int, float) for number in numbers) or len(state["seconds"]) != 3:
-            raise ValueError("its meters are not numbers")
+        numbers = [*(state["meters"][name] for name in self.meter.state()), *state["seconds"], state["wire_bytes"]]
+        if not all(type(number) in (int, float) and 0 <= number < float("inf") for number in numbers):
+            raise ValueError("its meters are no numbers of what was spent")
+        if len(state["seconds"]) != 3 or not isinstance(state["diverged"], int | None):
+            raise ValueError("its clocks or its note of divergence are missing")
         if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(rows)}:
             raise ValueError("its tensors are not those of this run's workers")
 

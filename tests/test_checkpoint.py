@@ -6,21 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from aldsgd import models
 from aldsgd.checkpoint import Checkpoints, Snapshot
-from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
 from aldsgd.records import CLOCK_COLUMNS, RunStore
-from aldsgd.training import Trainer
-from experiments.common import parser, train_into
 from experiments.configuration import RunConfig
+from experiments.options import Execution
+from experiments.runner import prepare, train_run
 from tests.killed_run import RUN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,10 +28,8 @@ class Crash(Exception):
 
 
 def trainer(**changes):
-    config = RunConfig(model="resnet_small", train_images=256, test_images=100, bn_images=64, lr=0.1, **changes)
-    data = load(config.dataset).subset(config.train_images, config.test_images)
-    build = partial(models.build, config.model, data.classes, data.shape)
-    return Trainer(config.algorithm(2), build, data, config.settings())
+    given = {"model": "resnet_small", "train_images": 256, "test_images": 100, "bn_images": 64, "lr": 0.1, **changes}
+    return prepare(RunConfig(**given), Execution())
 
 
 def without_clocks(rows):
@@ -43,9 +38,9 @@ def without_clocks(rows):
 
 @pytest.mark.parametrize("eval_every", [1, 3])
 def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
-    unhit = trainer(epochs=5, eval_every=eval_every)
+    unhit = trainer(epochs=5, eval_every=eval_every, momentum=0.9)
     expected = unhit.run()
-    crashed, kept = trainer(epochs=5, eval_every=eval_every), Checkpoints(tmp_path / "run", "mine")
+    crashed, kept = trainer(epochs=5, eval_every=eval_every, momentum=0.9), tmp_path / "run"
 
     def crash(epoch, *rest, train=crashed.train_epoch):
         if epoch == 4:
@@ -55,7 +50,7 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
     crashed.train_epoch = crash
     with pytest.raises(Crash):
         crashed.run(checkpoints=kept, checkpoint_every=2)
-    resumed, told = trainer(epochs=5, eval_every=eval_every), []
+    resumed, told = trainer(epochs=5, eval_every=eval_every, momentum=0.9), []
     # What a crash leaves of the workers must not matter.
     resumed.workers.parameters.fill_(torch.nan)
     trained = []
@@ -173,9 +168,19 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path, other, said):
 
 def test_a_trainer_does_not_go_on_from_another_run(tmp_path):
     folder = tmp_path / "run"
-    trainer(epochs=3).save(Checkpoints(folder, {"lr": 0.1}), 2, [])
-    with pytest.raises(ConfigError, match=r"another run \(lr 0.1 there, 0.4 here\)"):
-        trainer(epochs=3).run(checkpoints=Checkpoints(folder, {"lr": 0.4}))
+    one = trainer(epochs=3)
+    one.save(Checkpoints(folder, one.identity()), 2, [])
+    for changes, said in [
+        ({"lr": 0.2}, "lr 0.1 there, 0.2 here"),
+        ({"epochs": 4}, "epochs 3 there, 4 here"),
+        ({"seed": 1}, "seed 0 there, 1 here"),
+        ({"workers": 4, "graph": "ring"}, "workers 8 there, 4 here"),
+        ({"method": "dpsgd"}, "method 'ALDSGD' there, 'DPSGD' here"),
+        ({"graph": "paper:53.8:B"}, "exchanges "),
+        ({"momentum": 0.9}, "momentum 0.0 there, 0.9 here"),
+    ]:
+        with pytest.raises(ConfigError, match=f"another run .*{said}"):
+            trainer(**{"epochs": 3, **changes}).run(checkpoints=folder)
 
 
 # What cannot be a state of the run, although its sums match
@@ -185,7 +190,7 @@ def started(folder, **changes):
     """A run of 4 epochs that was stopped after the second."""
     run = trainer(epochs=4)
     rows = [row for epoch in (0, 1) for row in run.record(epoch + 1, run.train_epoch(epoch))]
-    kept, save = Checkpoints(folder, "mine"), Checkpoints.save
+    kept, save = Checkpoints(folder, run.identity()), Checkpoints.save
 
     def changed(self, epoch, state, workers):
         state, workers = json.loads(json.dumps(state)), list(workers)
@@ -227,24 +232,29 @@ STATES = {
     "list in a row": rows(lambda found: [{**found[0], "train_loss": [1]}, *found[1:]]),
     "a meter as text": lambda state: {**state, "meters": {**state["meters"], "bytes": "1"}},
     "a meter missing": lambda state: {**state, "meters": without("bytes")(state["meters"])},
+    "a meter below zero": lambda state: {**state, "meters": {**state["meters"], "bytes": -1}},
+    "a meter without end": lambda state: {**state, "meters": {**state["meters"], "modelled": float("inf")}},
     "meters null": lambda state: {**state, "meters": None},
-    **{f"no {name}": without(name) for name in ("epoch", "rows", "meters", "seconds_compute", "wire_bytes")},
+    "one clock": lambda state: {**state, "seconds": [1.0]},
+    "a clock as text": lambda state: {**state, "seconds": ["1", 1.0, 1.0]},
+    **{f"no {name}": without(name) for name in ("epoch", "rows", "meters", "seconds", "wire_bytes", "diverged")},
     "a list": lambda state: [],
     "null": lambda state: None,
 }
 WORKERS = {
     "fewer workers": lambda workers: workers[:-1],
     "more workers": lambda workers: [*workers, (8, workers[0][1])],
-    "fewer tensors": first_worker(lambda own: {"parameters": own["parameters"]}),
+    "fewer tensors": first_worker(lambda own: {"x": own["x"]}),
     "more tensors": first_worker(lambda own: {**own, "momentum": torch.zeros(3)}),
-    "another shape": first_worker(lambda own: {**own, "parameters": own["parameters"][:-1]}),
-    "another dtype": first_worker(lambda own: {**own, "parameters": own["parameters"].double()}),
+    "another shape": first_worker(lambda own: {**own, "x": own["x"][:-1]}),
+    "another dtype": first_worker(lambda own: {**own, "x": own["x"].double()}),
     "another name": first_worker(lambda own: {f"the {name}": tensor for name, tensor in own.items()}),
 }
 
 
 def test_what_was_stopped_goes_on_to_the_rows_of_a_whole_run(tmp_path, whole_rows):
-    assert without_clocks(trainer(epochs=4).run(checkpoints=started(tmp_path / "run")).rows) == whole_rows
+    started(tmp_path / "run")
+    assert without_clocks(trainer(epochs=4).run(checkpoints=tmp_path / "run").rows) == whole_rows
 
 
 @pytest.fixture(scope="module")
@@ -266,13 +276,13 @@ def test_a_state_that_this_run_cannot_have_is_passed_over(tmp_path, change):
 
 
 def test_a_state_file_that_was_edited_is_passed_over(tmp_path, whole_rows):
-    kept = started(tmp_path / "run")
+    started(tmp_path / "run")
     path = tmp_path / "run" / "epoch-000002" / "state.json"
     record = json.loads(path.read_text())
     record["state"]["rows"][3]["train_loss"] += 1
     path.write_text(json.dumps(record))
     with pytest.warns(UserWarning, match="state.json was changed or damaged"):
-        assert without_clocks(trainer(epochs=4).run(checkpoints=kept).rows) == whole_rows
+        assert without_clocks(trainer(epochs=4).run(checkpoints=tmp_path / "run").rows) == whole_rows
 
 
 # Disks and folders
@@ -324,7 +334,7 @@ def test_folders_in_place_of_files_and_files_in_place_of_folders(tmp_path):
 def test_a_file_in_place_of_the_folder_is_noticed_before_training(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(ConfigError, match=r"checkpoints in .*run cannot be read \(Not a directory\)"):
-        trainer(epochs=2).run(checkpoints=Checkpoints(tmp_path / "run", "mine"))
+        trainer(epochs=2).run(checkpoints=tmp_path / "run")
     assert (tmp_path / "run").exists()
 
 
@@ -382,8 +392,7 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path, unhit):
     assert len(part) == 1 + 4 * 9 and part[-1].startswith("4,40,,")
     (checkpoints,) = (tmp_path / "checkpoints").iterdir()
     assert Snapshot(checkpoints / "epoch-000004").state["step"] == 40
-    options = parser("", seeds=(0,)).parse_args(["--results", str(tmp_path), "--quiet"])
-    run = train_into(store, RUN, options)
+    run = train_run(store, RUN, Execution(results=str(tmp_path), quiet=True))
     assert run.meta["extra"]["processes"] == 1 and run.meta["extra"]["wire_bytes"] > 0
     for found, expected in zip(rows_of(tmp_path), unhit, strict=True):
         for name in expected:

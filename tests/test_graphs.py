@@ -372,6 +372,7 @@ def shortened(value) -> str:
         (4, (0, 1), "a matching must be given as a list, not 0"),
         (4, None, "matchings must be given as a list, not None"),
         (4097, [], "4097 workers are too many: graphs are meant for up to 4096, .* 128 MB"),
+        (-(10**5000), [], "at least one worker, not a number of thousands of digits"),
         (10**5000, [], "a number of thousands of digits workers are too many"),
         ("8", [], "whole number, not '8'"),
         (0, [], "at least one worker, not 0"),
