@@ -1,5 +1,4 @@
-"""A method in one file of the user's: on the command line, in an experiment, in its table and its figure, with the package
-as it is."""
+"""A method in one file of the user's: on the command line, in an experiment, in its table and figure, the package as it is."""
 
 import json
 import os
@@ -120,9 +119,9 @@ def test_a_method_of_ones_own_is_one_file(tmp_path):
     done = call(tmp_path, "figures.all", "--results", "mine", "--out", "drawn")
     assert done.returncode == 0, done.stderr
     drawn = text_of(tmp_path / "drawn" / "versus.pdf")
-    for label in ("EASGD", "D-PSGD"):
-        shares = (int(look(label).color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-        assert all(f"{share:.10f}".rstrip("0").encode()[:7] in drawn for share in shares), f"{label} is drawn in its colour"
+    for name in ("easgd:METHOD", "D-PSGD"):
+        shares = (int(look(name).color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        assert all(f"{share:.10f}".rstrip("0").encode()[:7] in drawn for share in shares), f"{name} has its colour"
 
     edited = (tmp_path / "easgd.py").read_text().replace("def step(self, t):", "def step(self, t):  # another source")
     (tmp_path / "easgd.py").write_text(edited)
