@@ -16,7 +16,7 @@ from tqdm import tqdm
 from aldsgd.algorithm import Algorithm, checked
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, checked_shards, normalise, split, steps_per_epoch
-from aldsgd.datasets import Data
+from aldsgd.datasets import Data, content_hash
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.local import LocalRule
@@ -328,13 +328,15 @@ class Trainer:
         numbers = [*state["meters"].values(), *state["seconds"], state["wire_bytes"]]
         if not all(type(number) in (int, float) for number in numbers) or len(state["seconds"]) != 3:
             raise ValueError("its meters are not numbers")
+        if set(state["meters"]) != set(self.meter.state()) or type(state["diverged"]) not in (int, type(None)):
+            raise ValueError("its meters are not those of a run")
         if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(rows)}:
             raise ValueError("its tensors are not those of this run's workers")
 
     def identity(self) -> dict:
         """What tells this run from others, for its checkpoints (JSON-able)."""
         own = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in ("device", "engine")}
-        shards = hashlib.sha256(b"".join(shard.tobytes() for shard in self.batches.shards)).hexdigest()[:16]
+        shards = hashlib.sha256(repr([shard.tolist() for shard in self.batches.shards]).encode()).hexdigest()[:16]
         described = json.dumps(self.algorithm.description(), sort_keys=True, default=str)
         steps = json.dumps([repr(self.algorithm.step(t)) for t in range(min(8, self.steps))])
         return {
@@ -342,6 +344,7 @@ class Trainer:
             "workers": self.algorithm.n,
             "parameters": self.state.x.shape[1],
             "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
+            "data": content_hash(self.data),
             "shards": shards,
             "link": asdict(self.settings.link),
             **{name: _described(value) for name, value in own.items() if name not in ("link", "split")},

@@ -6,21 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from aldsgd import models
 from aldsgd.checkpoint import Checkpoints, Snapshot
 from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
 from aldsgd.records import CLOCK_COLUMNS, RunStore
 from aldsgd.training import Trainer
-from experiments.common import parser, train_into
 from experiments.configuration import RunConfig
+from experiments.options import Execution
+from experiments.runner import train_run
 from tests.killed_run import RUN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,10 +30,9 @@ class Crash(Exception):
 
 
 def trainer(**changes):
-    config = RunConfig(model="resnet_small", train_images=256, test_images=100, bn_images=64, lr=0.1, **changes)
+    config = RunConfig(model="resnet_small", train_images=256, test_images=100, bn_images=64, lr=0.1).but(**changes)
     data = load(config.dataset).subset(config.train_images, config.test_images)
-    build = partial(models.build, config.model, data.classes, data.shape)
-    return Trainer(config.algorithm(2), build, data, config.settings())
+    return Trainer(config.algorithm(2), config.build(data), data, config.settings())
 
 
 def without_clocks(rows):
@@ -45,7 +43,7 @@ def without_clocks(rows):
 def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
     unhit = trainer(epochs=5, eval_every=eval_every)
     expected = unhit.run()
-    crashed, kept = trainer(epochs=5, eval_every=eval_every), Checkpoints(tmp_path / "run", "mine")
+    crashed, kept = trainer(epochs=5, eval_every=eval_every), tmp_path / "run"
 
     def crash(epoch, *rest, train=crashed.train_epoch):
         if epoch == 4:
@@ -171,11 +169,31 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path, other, said):
     assert Checkpoints(tmp_path, same).newest().state == {"epoch": 2}
 
 
+OTHER_RUNS = {
+    (("lr_drops", ((1, 0.5),)),): "lr_drops [] there, [[1, 0.5]] here",
+    (("momentum", 0.9),): "momentum 0.0 there, 0.9 here",
+    (("optimizer", "adam"),): "optimizer 'sgd' there, 'adam' here",
+    (("epochs", 5),): "epochs 3 there, 5 here",
+    (("method", "dpsgd"),): "method 'ALDSGD' there, 'DPSGD' here",
+    (("c1", 0.5),): "exchanges",
+    (("graph", "paper:100"),): "exchanges",
+    (("graphs", 2),): "exchanges",
+    (("workers", 4), ("graph", "ring")): "workers 8 there, 4 here",
+    (("split", "unequal"),): "shards",
+    (("train_images", 255),): "data",
+    (("test_images", 99),): "data",
+    (("seed", 1),): "seed 0 there, 1 here",
+    (("latency", 1.0),): "link",
+}
+
+
 def test_a_trainer_does_not_go_on_from_another_run(tmp_path):
-    folder = tmp_path / "run"
-    trainer(epochs=3).save(Checkpoints(folder, {"lr": 0.1}), 2, [])
-    with pytest.raises(ConfigError, match=r"another run \(lr 0.1 there, 0.4 here\)"):
-        trainer(epochs=3).run(checkpoints=Checkpoints(folder, {"lr": 0.4}))
+    stopped = trainer(epochs=3)
+    stopped.save(Checkpoints(tmp_path / "run", stopped.identity()), 2, [])
+    for changes, said in OTHER_RUNS.items():
+        with pytest.raises(ConfigError, match="holds a checkpoint of another run") as caught:
+            trainer(**{"epochs": 3, **dict(changes)}).run(checkpoints=tmp_path / "run")
+        assert said in str(caught.value) and "\n" not in str(caught.value), changes
 
 
 # What cannot be a state of the run, although its sums match
@@ -185,7 +203,7 @@ def started(folder, **changes):
     """A run of 4 epochs that was stopped after the second."""
     run = trainer(epochs=4)
     rows = [row for epoch in (0, 1) for row in run.record(epoch + 1, run.train_epoch(epoch))]
-    kept, save = Checkpoints(folder, "mine"), Checkpoints.save
+    kept, save = Checkpoints(folder, run.identity()), Checkpoints.save
 
     def changed(self, epoch, state, workers):
         state, workers = json.loads(json.dumps(state)), list(workers)
@@ -194,7 +212,7 @@ def started(folder, **changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoints, "save", changed)
         run.save(kept, 2, rows)
-    return kept
+    return folder
 
 
 def without(name):
@@ -228,17 +246,19 @@ STATES = {
     "a meter as text": lambda state: {**state, "meters": {**state["meters"], "bytes": "1"}},
     "a meter missing": lambda state: {**state, "meters": without("bytes")(state["meters"])},
     "meters null": lambda state: {**state, "meters": None},
-    **{f"no {name}": without(name) for name in ("epoch", "rows", "meters", "seconds_compute", "wire_bytes")},
+    "a time as text": lambda state: {**state, "seconds": ["1", 1.0, 1.0]},
+    "a time missing": lambda state: {**state, "seconds": state["seconds"][:2]},
+    **{f"no {name}": without(name) for name in ("epoch", "rows", "meters", "seconds", "wire_bytes", "diverged")},
     "a list": lambda state: [],
     "null": lambda state: None,
 }
 WORKERS = {
     "fewer workers": lambda workers: workers[:-1],
     "more workers": lambda workers: [*workers, (8, workers[0][1])],
-    "fewer tensors": first_worker(lambda own: {"parameters": own["parameters"]}),
+    "fewer tensors": first_worker(lambda own: {"x": own["x"]}),
     "more tensors": first_worker(lambda own: {**own, "momentum": torch.zeros(3)}),
-    "another shape": first_worker(lambda own: {**own, "parameters": own["parameters"][:-1]}),
-    "another dtype": first_worker(lambda own: {**own, "parameters": own["parameters"].double()}),
+    "another shape": first_worker(lambda own: {**own, "x": own["x"][:-1]}),
+    "another dtype": first_worker(lambda own: {**own, "x": own["x"].double()}),
     "another name": first_worker(lambda own: {f"the {name}": tensor for name, tensor in own.items()}),
 }
 
@@ -261,7 +281,7 @@ def test_a_state_that_this_run_cannot_have_is_passed_over(tmp_path, change):
     )
     before = run.workers.parameters.clone()
     with pytest.warns(UserWarning, match="epoch-000002 is passed over: "):
-        assert run.resume(kept) == (0, [])
+        assert run.resume(Checkpoints(kept, run.identity())) == (0, [])
     assert torch.equal(run.workers.parameters, before)
 
 
@@ -324,7 +344,7 @@ def test_folders_in_place_of_files_and_files_in_place_of_folders(tmp_path):
 def test_a_file_in_place_of_the_folder_is_noticed_before_training(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(ConfigError, match=r"checkpoints in .*run cannot be read \(Not a directory\)"):
-        trainer(epochs=2).run(checkpoints=Checkpoints(tmp_path / "run", "mine"))
+        trainer(epochs=2).run(checkpoints=tmp_path / "run")
     assert (tmp_path / "run").exists()
 
 
@@ -382,8 +402,7 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path, unhit):
     assert len(part) == 1 + 4 * 9 and part[-1].startswith("4,40,,")
     (checkpoints,) = (tmp_path / "checkpoints").iterdir()
     assert Snapshot(checkpoints / "epoch-000004").state["step"] == 40
-    options = parser("", seeds=(0,)).parse_args(["--results", str(tmp_path), "--quiet"])
-    run = train_into(store, RUN, options)
+    run = train_run(store, RUN, Execution(results=str(tmp_path), quiet=True))
     assert run.meta["extra"]["processes"] == 1 and run.meta["extra"]["wire_bytes"] > 0
     for found, expected in zip(rows_of(tmp_path), unhit, strict=True):
         for name in expected:
