@@ -35,13 +35,13 @@ class Variant(NamedTuple):
     standard: bool = True
 
 
-def option(default, help: str, choices: tuple[str, ...] | str | None = None, recorded=True):
+def option(default, help: str, choices: tuple[str, ...] | str | None = None, recorded=True, more=False):
     """A field with the sentence that ``--help`` prints for it.
 
-    choices: its values, or "module:NAME" where they stand. recorded: False for a field that was added after runs had been
-    recorded: at its default it is left out of the record, so that keys stay.
+    choices: its values, or "module:NAME" where they stand. more: they are not all that it can have. recorded: False for a
+    field that was added after runs had been recorded: at its default it is left out of the record, so that keys stay.
     """
-    return field(default=default, metadata={"help": help, "choices": choices, "recorded": recorded})
+    return field(default=default, metadata={"help": help, "choices": choices, "recorded": recorded, "more": more})
 
 
 def choices_of(metadata: Mapping) -> tuple[str, ...] | None:
@@ -120,11 +120,14 @@ def from_class(name: str, own: type) -> Method:
     """The entry of a user's class: its own ``METHOD``, or one made from what its constructor takes.
 
     A constructor's first argument is the number of workers where it is called n, else the graphs; the others are options
-    and need defaults. Raises ConfigError where one has none.
+    and need defaults. Raises ConfigError where one has none, and for what is no class.
     """
     if isinstance(entry := getattr(own, "METHOD", None), Method):
         return entry
-    first, *rest = inspect.signature(own).parameters.values()
+    try:
+        first, *rest = inspect.signature(own if isinstance(own, type) else None).parameters.values()
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} is no class of a method; its first argument is n or the graphs") from None
     for parameter in rest:
         if parameter.default is parameter.empty:
             raise ConfigError(

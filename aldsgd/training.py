@@ -16,7 +16,7 @@ from tqdm import tqdm
 from aldsgd.algorithm import Algorithm, checked
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, checked_shards, normalise, split, steps_per_epoch
-from aldsgd.datasets import Data
+from aldsgd.datasets import Data, content_hash
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.local import LocalRule
@@ -336,7 +336,7 @@ class Trainer:
     def identity(self) -> dict:
         """What tells this run from others, for its checkpoints (JSON-able)."""
         own = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in ("device", "engine")}
-        shards = hashlib.sha256(b"".join(shard.tobytes() for shard in self.batches.shards)).hexdigest()[:16]
+        shards = hashlib.sha256(repr([shard.tolist() for shard in self.batches.shards]).encode()).hexdigest()[:16]
         described = json.dumps(self.algorithm.description(), sort_keys=True, default=str)
         steps = json.dumps([repr(self.algorithm.step(t)) for t in range(min(8, self.steps))])
         return {
@@ -344,6 +344,7 @@ class Trainer:
             "workers": self.algorithm.n,
             "parameters": self.state.x.shape[1],
             "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
+            "data": content_hash(self.data),
             "shards": shards,
             "link": asdict(self.settings.link),
             **{name: _described(value) for name, value in own.items() if name not in ("link", "split")},

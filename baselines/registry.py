@@ -4,7 +4,9 @@ import hashlib
 import inspect
 import pkgutil
 import sys
+import traceback
 from collections.abc import Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -58,18 +60,28 @@ def imported(name: str):
     module, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    try:
+    with of_the_user(f"{name} cannot be loaded"):
         return getattr(import_module(module), attribute)
+
+
+@contextmanager
+def of_the_user(what: str):
+    """Turn what a user's own code raises into a ConfigError that says ``what``, and where it was raised."""
+    try:
+        yield
+    except ConfigError:
+        raise
     except Exception as error:
-        raise ConfigError(
-            f"{name} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(f"{what} ({type(error).__name__}: {error}; {place.filename}, line {place.lineno})") from error
 
 
 def source_hash(name: str) -> str:
     """SHA-256, shortened, of the file in which the object "module:NAME" stands: part of the key of its runs."""
-    module = sys.modules[name.partition(":")[0]] if imported(name) is not None else None
-    return hashlib.sha256(Path(inspect.getfile(module)).read_bytes()).hexdigest()[:16]
+    imported(name)
+    with of_the_user(f"{name} has no source file, which would be part of the key of its runs"):
+        file = inspect.getfile(sys.modules[name.partition(":")[0]])
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 
 
 def variant_of(record: Mapping) -> str:

@@ -16,7 +16,6 @@ from importlib import import_module
 
 import numpy as np
 
-from aldsgd.errors import ConfigError
 from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
 from experiments.command import Session, command
@@ -121,20 +120,15 @@ def main(session: Session) -> None:
     print(f"{len(tasks)} runs to train, about {duration(left / how.jobs)} in {how.jobs} process(es)", flush=True)
     if options.list:
         return
-    from experiments.runner import check
+    from experiments.runner import absent, check
 
-    store.check_writable()
+    absent(store, [entry for runs in entries.values() for entry in runs], how)
     for config in {config.dataset: config for _, _, config in tasks}.values():
         check(config, how)
     try:
-        failures = train(tasks, clock, how)
+        train(tasks, clock, how)
     finally:
         write_lists(entries, store, options.preset)
-    if failures:
-        raise ConfigError(
-            f"{len(failures)} of {len(tasks)} runs failed; first {failures[0]}. All others are complete; the same "
-            "command tries these again"
-        )
 
 
 def write_lists(entries: dict[str, Runs], store: RunStore, preset: str) -> None:
@@ -144,20 +138,18 @@ def write_lists(entries: dict[str, Runs], store: RunStore, preset: str) -> None:
             write_experiment(store.root, name, preset, [(label, seed, c.record()) for label, seed, c in runs])
 
 
-def train(tasks: Runs, clock: Clock, how) -> list[str]:
-    """Train ``tasks`` in worker processes, saying what is left; returns what failed, one line each."""
-    from experiments.runner import pooled
+def train(tasks: Runs, clock: Clock, how) -> None:
+    """Train ``tasks`` in worker processes, saying what is left. Raises ConfigError at the end where some failed."""
+    from experiments.runner import pooled, refuse_failed
 
-    failures, left = [], sum(clock(config) for _, _, config in tasks)
-    for done, (name, seconds, error) in enumerate(pooled(tasks, how), 1):
-        _, _, config = next(task for task in tasks if f"{task[0]}, seed {task[1]}" == name)
-        left -= clock(config)
+    ended, left = [], sum(clock(config) for _, _, config in tasks)
+    for task, seconds, error in pooled(tasks, how):
+        ended.append((task, error))
+        left -= clock(task[2])
         if error is None:
-            clock.add(config.record(), seconds)
-        else:
-            failures.append(f"{name} ({error})")
-        print(f"[{done}/{len(tasks)}] about {duration(max(left, 0) / how.jobs)} left", flush=True)
-    return failures
+            clock.add(task[2].record(), seconds)
+        print(f"[{len(ended)}/{len(tasks)}] about {duration(max(left, 0) / how.jobs)} left", flush=True)
+    refuse_failed(ended)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,10 @@ def command(main: Callable[[Session], None]) -> None:
     except ConfigError as error:
         session.of(error)
         alone = session.shared and not getattr(error, "on_all_ranks", False)
-        print(f"error: {error}", file=errors if alone else sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=errors if alone else sys.stderr)
+        session.end(2)
+    except MemoryError:
+        print("error: the memory is not enough; use fewer workers, samples or jobs, or a smaller model", file=sys.stderr)
         session.end(2)
     except KeyboardInterrupt:
         print("stopped; complete runs are kept, the same command goes on with the rest", file=sys.stderr)

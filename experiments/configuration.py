@@ -26,8 +26,12 @@ class RunConfig:
     options: of the method and of the core that it wraps, by name; those left out have their defaults.
     """
 
-    dataset: str = option("digits", "data set by name, text:PATH, or your own as module:function")
-    model: str = option("mlp", "network of each worker by name, or your own as module:function")
+    dataset: str = option(
+        "digits", "text:PATH, your own as module:function, or one by name", "aldsgd.datasets:DATASETS", more=True
+    )
+    model: str = option(
+        "mlp", "network of each worker, your own as module:function, or one by name", "aldsgd.models:NAMES", more=True
+    )
     train_images: int | None = option(None, "training samples used, class-balanced; none for all")
     test_images: int | None = option(None, "test samples used, class-balanced; none for all")
     augment: bool = option(False, "random crop and horizontal flip")
@@ -39,7 +43,7 @@ class RunConfig:
     graphs: int = option(1, "number of graphs used in turn, made from the first")
     graph_order: str = option("uniform", "order of the graphs; released: by the batch of the epoch", ROTATIONS)
     disconnected: bool = option(False, "allow graphs on which the workers cannot agree")
-    method: str = option("aldsgd", "method by name, or your own as module:Class")
+    method: str = option("aldsgd", "your own as module:Class, or one by name", tuple(registry.METHODS), more=True)
     batch: int = option(16, "samples per worker and step")
     lr: float | tuple[float, ...] = option(0.4, "learning rate eta; one number, or one per worker")
     lr_drops: tuple[tuple[int, float], ...] = option((), "EPOCH:FACTOR of schedule steps, applied from that epoch on")
@@ -96,6 +100,16 @@ class RunConfig:
         """Whether the communication graph has an effect."""
         return self.parts[-1][0].graph
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """Fields that have no effect -> what they would need."""
+        found = {} if self.noisy_workers else {"label_noise": "--noisy-workers"}
+        found |= {} if self.label_noise else {"noisy_workers": "--label-noise"}
+        found |= {"betas": "--optimizer adam or adamw"} if self.optimizer == "sgd" else {}
+        found |= {} if self.optimizer == "sgd" else dict.fromkeys(("momentum", "nesterov"), "--optimizer sgd")
+        found |= {} if self.schedule == "steps" else {"lr_drops": "--schedule steps"}
+        return found
+
     def record(self) -> dict:
         """The configuration as a flat dictionary that JSON can hold; equal runs have equal records.
 
@@ -110,11 +124,7 @@ class RunConfig:
             found |= {"graph": None, "graphs": 1, "disconnected": False}
         if found["graphs"] == 1:
             found["graph_order"] = "uniform"
-        unused = [] if self.label_noise and self.noisy_workers else ["label_noise", "noisy_workers"]
-        unused += [] if self.optimizer == "sgd" else ["momentum", "nesterov"]
-        unused += ["betas"] if self.optimizer == "sgd" else []
-        unused += [] if self.schedule == "steps" else ["lr_drops"]
-        found |= {name: DEFAULTS[name] for name in unused}
+        found |= {name: DEFAULTS[name] for name in self.unused}
         found = {name: value for name, value in found.items() if name not in SKIPPED or value != DEFAULTS[name]}
         return found | self.contents()
 

@@ -13,7 +13,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.links import LINKS
 from aldsgd.methods import choices_of, option
 from baselines import registry
-from experiments.configuration import RunConfig
+from experiments.configuration import DEFAULTS, RunConfig
 
 PRESETS = ("smoke", "cpu", "paper")
 TIMEOUT = 300.0
@@ -70,6 +70,13 @@ class Parser(argparse.ArgumentParser):
         ]
         return super().parse_args(given, namespace)
 
+    def format_help(self):
+        for action in self._actions:
+            # Only now: choices may stand in modules that load torch.
+            if described := getattr(action, "field", None):
+                action.help = escaped(describe(described))
+        return super().format_help()
+
     def error(self, message):
         raise ConfigError(f"{message}; --help lists the options")
 
@@ -111,10 +118,11 @@ def add_fields(p: argparse.ArgumentParser, described: type, skip: Sequence[str] 
             continue
         name = f"--{f.name.replace('_', '-')}"
         if hints[f.name] is bool:
-            p.add_argument(name, action="store_true", default=None, help=escaped(f.metadata["help"]))
+            action = argparse.BooleanOptionalAction if f.default else "store_true"
+            p.add_argument(name, action=action, default=None, help=escaped(f.metadata["help"]))
         else:
             many = {"nargs": "+"} if tuple in kinds(hints[f.name]) else {}
-            p.add_argument(name, metavar=f.name.upper(), help=escaped(describe(f)), **many)
+            p.add_argument(name, metavar=f.name.upper(), **many).field = f
 
 
 def kinds(hint) -> list[type]:
@@ -130,7 +138,7 @@ def escaped(text: str) -> str:
 
 def describe(f: Field) -> str:
     """The help of one field: what it is, its choices and its default."""
-    choices = choices_of(f.metadata) if not isinstance(f.metadata["choices"], str) else None
+    choices = choices_of(f.metadata)
     default = "none" if f.default in (None, ()) or f.default is MISSING else f.default
     said = "" if "(default" in f.metadata["help"] else f" (default: {default})"
     return f.metadata["help"] + (f": {', '.join(choices)}" if choices else "") + said
@@ -145,7 +153,7 @@ def read_fields(options: argparse.Namespace, described: type) -> dict:
             continue
         value = given if isinstance(given, bool) else value_of(f, hints[f.name], given)
         choices = choices_of(f.metadata)
-        if choices and value is not None and value not in choices:
+        if choices and not f.metadata["more"] and value is not None and value not in choices:
             raise ConfigError(f"unknown {f.name} '{value}'; choose one of: {', '.join(choices)}")
         found[f.name] = value
     return found
@@ -184,16 +192,23 @@ def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
     entries = [*registry.METHODS.values(), *(registry.method(name) for name in own if ":" in name)]
     methods, known = p.add_argument_group("options of the methods"), set()
     for entry in entries:
-        add_fields(methods, entry.options, skip=tuple(known))
+        try:
+            add_fields(methods, entry.options, skip=tuple(known))
+        except argparse.ArgumentError as error:
+            raise ConfigError(f"{entry.name} has an option by the name of another ({error}); rename it") from None
         known |= set(entry.defaults)
     return p
 
 
 def configuration(options: argparse.Namespace) -> RunConfig:
-    """The configuration that the options describe. Raises ConfigError for an option that its method does not have."""
+    """The configuration that the options describe. Raises ConfigError for an option without effect, or of another method."""
     found = read_fields(options, RunConfig)
     if options.data and ":" in options.data and not Path(options.data).exists():
+        if "dataset" in found:
+            raise ConfigError(f"--data {options.data} is a data set of your own; leave out --dataset {found['dataset']}")
         found["dataset"], options.data = options.data, None
+    if options.link and {"latency", "bandwidth"} & set(found):
+        raise ConfigError("--link stands for a latency and a bandwidth; give it or them")
     config, changes = RunConfig(**found), {}
     for entry in [*registry.METHODS.values(), registry.method(config.method)]:
         changes |= read_fields(options, entry.options)
@@ -203,4 +218,7 @@ def configuration(options: argparse.Namespace) -> RunConfig:
         if not any(name in entry.defaults for entry in entries):
             having = ", ".join(sorted({o for entry in entries for o in entry.defaults})) or "none"
             raise ConfigError(f"--{name.replace('_', '-')} is no option of method {config.method}; it has: {having}")
+    for name, needs in config.unused.items():
+        if found.get(name, DEFAULTS[name]) != DEFAULTS[name]:
+            raise ConfigError(f"--{name.replace('_', '-')} has no effect without {needs}")
     return config

@@ -11,15 +11,18 @@ from functools import lru_cache
 
 import torch
 
+from aldsgd.algorithm import checked
 from aldsgd.checkpoint import Checkpoints
-from aldsgd.data import steps_per_epoch
-from aldsgd.datasets import content_hash, load
+from aldsgd.data import split, steps_per_epoch
+from aldsgd.datasets import Data, content_hash, load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
+from aldsgd.graphs import worker_count
 from aldsgd.listings import write_experiment
 from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
+from aldsgd.rows import checked_model
 from aldsgd.training import Trainer
 from aldsgd.world import World, join
 from baselines import registry
@@ -49,45 +52,85 @@ def train_missing(session: Session, name: str, entries: list[Entry], execution: 
     with join(execution.device, execution.timeout) as world:
         session.world = world
         world.together(lambda: prepare_process(execution, world))
-        missing = [entries[i] for i in json.loads(world.first(lambda: json.dumps(absent(store, entries))))]
+        missing = [entries[i] for i in json.loads(world.first(lambda: json.dumps(absent(store, entries, execution))))]
         world.together(lambda: [check(config, execution) for _, _, config in missing])
         print(f"{name}: {len(entries)} runs, {len(entries) - len(missing)} already complete in {execution.results}")
         if not missing:
             print("nothing is trained, what follows is recorded; --results DIR names a folder to train them into")
         sys.stdout.flush()
         if execution.jobs > 1 and world.size == 1:
-            failures = [f"{task} ({error})" for task, _, error in pooled(missing, execution) if error]
-            if failures:
-                raise ConfigError(f"{len(failures)} of {len(missing)} runs failed; first {failures[0]}")
+            refuse_failed([(entry, error) for entry, _, error in pooled(missing, execution)])
         else:
-            for i, (label, seed, config) in enumerate(missing, 1):
-                print(f"[{i}/{len(missing)}] {label}, seed {seed}", flush=True)
-                train_run(store, config, execution, world, session.started)
+            for i, entry in enumerate(missing, 1):
+                print(f"[{i}/{len(missing)}] {named(entry)}", flush=True)
+                train_run(store, entry[2], execution, world, session.started)
     if world.rank > 0:
         session.end(0)
     return store
 
 
-def absent(store: RunStore, entries: list[Entry]) -> list[int]:
-    """Which entries the store lacks; what is left of checkpoints of the others is dropped."""
+def named(entry: Entry) -> str:
+    """ "D-PSGD, seed 0"."""
+    return f"{entry[0]}, seed {entry[1]}"
+
+
+def refuse_failed(ended: list[tuple[Entry, str | None]]) -> None:
+    """Raise ConfigError where one of the runs that ended has an error."""
+    failed = [f"{named(entry)} ({error})" for entry, error in ended if error]
+    if failed:
+        raise ConfigError(
+            f"{len(failed)} of {len(ended)} runs failed; first {failed[0]}. All others are complete; the same command "
+            "tries these again"
+        )
+
+
+def absent(store: RunStore, entries: list[Entry], execution: Execution) -> list[int]:
+    """Which entries the store lacks; what is left of checkpoints of the others is dropped.
+
+    Raises ConfigError where a complete run was trained on other data than there is now, as far as both are known.
+    """
     todo = []
     for i, (_, _, config) in enumerate(entries):
-        if store.load(config.record()) is None:
+        run = store.load(config.record())
+        if run is None:
             todo.append(i)
-        else:
-            checkpoints_of(store, config).remove()
+            continue
+        known = run.meta.get("extra", {}).get("content", {}).get("data")
+        now = known and content(config, execution)
+        if now and now != known:
+            raise ConfigError(
+                f"{run.csv} was trained on other data than {config.dataset} is now (content {known}, now {now}); name another "
+                "folder with --results, or the data of that run with --data"
+            )
+        checkpoints_of(store, config).remove()
     if todo:
         store.check_writable()
     return todo
 
 
+def content(config: RunConfig, execution: Execution) -> str | None:
+    """Hash of the samples that a run trains on now, None where they are not at hand."""
+    # All that wrong labels follow from, so that a data set without them is read and hashed once.
+    noise = (config.workers, config.split, config.min_shard, config.seed, config.noisy_workers, config.label_noise)
+    place = (config.dataset, execution.data, config.train_images, config.test_images, noise if all(noise[-2:]) else None)
+    if place not in _CONTENTS:
+        try:
+            _CONTENTS[place] = content_hash(config.taught(dataset(place[0], place[1], False, *place[2:4])))
+        except ConfigError:
+            _CONTENTS[place] = None
+    return _CONTENTS[place]
+
+
+_CONTENTS: dict[tuple, str | None] = {}
+
+
 def pooled(entries: list[Entry], execution: Execution):
-    """Train ``entries`` in worker processes; yields ("label, seed 0", seconds, error or None) as each ends."""
+    """Train ``entries`` in worker processes; yields (entry, seconds, error or None) as each ends."""
     pool = Pool(min(execution.jobs, len(entries)) or 1, work, execution)
     try:
-        for (label, seed, _), seconds, error in pool.run(entries):
-            print(f"{label}, seed {seed} ({f'FAILED: {error}' if error else f'{seconds:.1f} s'})", flush=True)
-            yield f"{label}, seed {seed}", seconds, error
+        for entry, seconds, error in pool.run(entries):
+            print(f"{named(entry)} ({f'FAILED: {error}' if error else f'{seconds:.1f} s'})", flush=True)
+            yield entry, seconds, error
         pool.close(patience=30)
     except BaseException:
         pool.close(patience=0)
@@ -129,20 +172,31 @@ def prepare_process(execution: Execution, world: World) -> None:
 def parts(config: RunConfig, execution: Execution) -> tuple[Callable, object, object]:
     """(builder of a model, data, method) of a run, each of which has been checked."""
     data = dataset(config.dataset, execution.data, execution.download, config.train_images, config.test_images)
+    samples = len(data.train_inputs)
+    for name, value in (("workers", worker_count(config.workers)), ("samples in a batch", config.batch)):
+        if value > samples:
+            raise ConfigError(f"{value} {name} but only {samples} training samples; use fewer")
     data = config.taught(data)
-    return (
-        config.build(data),
-        data,
-        config.algorithm(steps_per_epoch(len(data.train_inputs), config.workers, config.batch)),
-    )
+    with registry.of_the_user(f"--method {config.method} cannot be made"):
+        algorithm = config.algorithm(steps_per_epoch(samples, config.workers, config.batch))
+    return config.build(data), data, algorithm
 
 
 def check(config: RunConfig, execution: Execution) -> None:
-    """Raise ConfigError for what ``prepare`` would, without building the workers' models."""
+    """Raise ConfigError for what ``prepare`` would, without building the workers' models; one of a user's own is built."""
     config.settings(engine=execution.engine)
     build, data, algorithm = parts(config, execution)
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if ":" not in config.model else "cpu"):
-        build()
+    own = ":" in config.model
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.device("cpu" if own else "meta"),
+        registry.of_the_user(f"--model {config.model} fails on {config.dataset}"),
+    ):
+        checked_model(build())
+    checked(algorithm)
+    split(data.train_targets, config.workers, config.split, config.seed, config.dirichlet_alpha, config.min_shard)
+    if config.augment and data.train_inputs.ndim != 4:
+        raise ConfigError("--augment needs images (N, C, H, W), and these are none; leave it out")
     if isinstance(config.lr, tuple) and len(config.lr) != algorithm.n:
         raise ConfigError(f"{len(config.lr)} learning rates for {algorithm.n} workers; give one, or one per worker")
 
@@ -224,7 +278,10 @@ def checkpoints_of(store: RunStore, config: RunConfig) -> Checkpoints:
 def dataset(name: str, root: str | None, download: bool, train_images: int | None, test_images: int | None):
     """A data set, loaded once for all runs of a script."""
     if ":" in name and not name.startswith("text:"):
-        data = registry.imported(name)()
+        with registry.of_the_user(f"--data {name} fails"):
+            data = registry.imported(name)()
+        if not isinstance(data, Data):
+            raise ConfigError(f"--data {name} gives a {type(data).__name__}; return aldsgd.Data, as of Data.from_arrays")
     else:
         data = load(name, root, download)
     return data.subset(train_images, test_images)

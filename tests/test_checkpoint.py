@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from aldsgd.checkpoint import Checkpoints, Snapshot
+from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
 from aldsgd.records import CLOCK_COLUMNS, RunStore
+from aldsgd.training import Trainer
 from experiments.configuration import RunConfig
 from experiments.options import Execution
-from experiments.runner import prepare, train_run
+from experiments.runner import train_run
 from tests.killed_run import RUN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,8 +30,9 @@ class Crash(Exception):
 
 
 def trainer(**changes):
-    given = {"model": "resnet_small", "train_images": 256, "test_images": 100, "bn_images": 64, "lr": 0.1, **changes}
-    return prepare(RunConfig(**given), Execution())
+    config = RunConfig(model="resnet_small", train_images=256, test_images=100, bn_images=64, lr=0.1).but(**changes)
+    data = load(config.dataset).subset(config.train_images, config.test_images)
+    return Trainer(config.algorithm(2), config.build(data), data, config.settings())
 
 
 def without_clocks(rows):
@@ -166,21 +169,31 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path, other, said):
     assert Checkpoints(tmp_path, same).newest().state == {"epoch": 2}
 
 
+OTHER_RUNS = {
+    (("lr_drops", ((1, 0.5),)),): "lr_drops [] there, [[1, 0.5]] here",
+    (("momentum", 0.9),): "momentum 0.0 there, 0.9 here",
+    (("optimizer", "adam"),): "optimizer 'sgd' there, 'adam' here",
+    (("epochs", 5),): "epochs 3 there, 5 here",
+    (("method", "dpsgd"),): "method 'ALDSGD' there, 'DPSGD' here",
+    (("c1", 0.5),): "exchanges",
+    (("graph", "paper:100"),): "exchanges",
+    (("graphs", 2),): "exchanges",
+    (("workers", 4), ("graph", "ring")): "workers 8 there, 4 here",
+    (("split", "unequal"),): "shards",
+    (("train_images", 255),): "data",
+    (("test_images", 99),): "data",
+    (("seed", 1),): "seed 0 there, 1 here",
+    (("latency", 1.0),): "link",
+}
+
+
 def test_a_trainer_does_not_go_on_from_another_run(tmp_path):
-    folder = tmp_path / "run"
-    one = trainer(epochs=3)
-    one.save(Checkpoints(folder, one.identity()), 2, [])
-    for changes, said in [
-        ({"lr": 0.2}, "lr 0.1 there, 0.2 here"),
-        ({"epochs": 4}, "epochs 3 there, 4 here"),
-        ({"seed": 1}, "seed 0 there, 1 here"),
-        ({"workers": 4, "graph": "ring"}, "workers 8 there, 4 here"),
-        ({"method": "dpsgd"}, "method 'ALDSGD' there, 'DPSGD' here"),
-        ({"graph": "paper:53.8:B"}, "exchanges "),
-        ({"momentum": 0.9}, "momentum 0.0 there, 0.9 here"),
-    ]:
-        with pytest.raises(ConfigError, match=f"another run .*{said}"):
-            trainer(**{"epochs": 3, **changes}).run(checkpoints=folder)
+    stopped = trainer(epochs=3)
+    stopped.save(Checkpoints(tmp_path / "run", stopped.identity()), 2, [])
+    for changes, said in OTHER_RUNS.items():
+        with pytest.raises(ConfigError, match="holds a checkpoint of another run") as caught:
+            trainer(**{"epochs": 3, **dict(changes)}).run(checkpoints=tmp_path / "run")
+        assert said in str(caught.value) and "\n" not in str(caught.value), changes
 
 
 # What cannot be a state of the run, although its sums match
@@ -199,7 +212,7 @@ def started(folder, **changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoints, "save", changed)
         run.save(kept, 2, rows)
-    return kept
+    return folder
 
 
 def without(name):
@@ -237,6 +250,8 @@ STATES = {
     "meters null": lambda state: {**state, "meters": None},
     "one clock": lambda state: {**state, "seconds": [1.0]},
     "a clock as text": lambda state: {**state, "seconds": ["1", 1.0, 1.0]},
+    "a time as text": lambda state: {**state, "seconds": ["1", 1.0, 1.0]},
+    "a time missing": lambda state: {**state, "seconds": state["seconds"][:2]},
     **{f"no {name}": without(name) for name in ("epoch", "rows", "meters", "seconds", "wire_bytes", "diverged")},
     "a list": lambda state: [],
     "null": lambda state: None,
@@ -271,7 +286,7 @@ def test_a_state_that_this_run_cannot_have_is_passed_over(tmp_path, change):
     )
     before = run.workers.parameters.clone()
     with pytest.warns(UserWarning, match="epoch-000002 is passed over: "):
-        assert run.resume(kept) == (0, [])
+        assert run.resume(Checkpoints(kept, run.identity())) == (0, [])
     assert torch.equal(run.workers.parameters, before)
 
 
