@@ -39,13 +39,15 @@ def read_edges(path: str | Path) -> tuple[int | None, dict[int, Edge]]:
 def _text(path: str | Path, shown: str) -> str:
     try:
         # A pipe or a device might never end.
-        if Path(path).exists() and not Path(path).is_file():
-            raise ConfigError(f"{shown} is not a file: give the path of a text file of 'i j' lines")
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = None
+        if Path(path).is_file() or not Path(path).exists():
+            with open(path, "rb") as file:
+                content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot read the edge list {shown} ({reason}): give a file of 'i j' lines") from error
+    if content is None:
+        raise ConfigError(f"{shown} is not a file: give the path of a text file of 'i j' lines")
     if len(content) > MOST_BYTES:
         raise ConfigError(
             f"the edge list {shown} is too large: {MOST_BYTES // 2**20} MB and {MOST_EDGES} edges are meant to work"

@@ -46,7 +46,8 @@ def command(main: Callable[[Session], None]) -> None:
     with exit code 1.
     """
     session, errors = Session(), sys.stderr
-    if os.environ.get("RANK", "0") != "0":
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if rank.isdecimal() and size.isdecimal() and 0 < int(rank) < int(size):
         sys.stdout = sys.stderr = open(os.devnull, "w")
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:

@@ -228,13 +228,14 @@ def test_processes_without_a_meeting_place_say_so(monkeypatch):
         join(timeout=2)
 
 
-def test_a_script_in_such_an_environment_ends_with_one_line():
-    environment = {**os.environ, "WORLD_SIZE": "many"}
+@pytest.mark.parametrize("name, text", [("WORLD_SIZE", "many"), ("RANK", "x"), ("RANK", "3")])
+def test_a_script_in_such_an_environment_ends_with_one_line(name, text):
+    environment = {**os.environ, name: text}
     done = subprocess.run(
         [sys.executable, "-m", "tests.killed_run"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: WORLD_SIZE='many'") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {name}=") and text in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_an_error_carries_the_world_it_happened_in(monkeypatch):
