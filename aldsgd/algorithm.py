@@ -137,7 +137,9 @@ def as_graphs(graphs: Topology | Sequence[Topology], allow_disconnected: bool = 
         raise ConfigError(f"the graphs of one rotating set must have the same number of workers, not {sizes}")
     if not allow_disconnected:
         union = {tuple(sorted(edge)) for graph in graphs for edge in graph.edges}
-        (graphs[0] if len(graphs) == 1 else Topology.from_edges(graphs[0].n, sorted(union))).require_connected()
+        # Whether they are connected does not depend on matchings, so that the union needs no colouring.
+        whole = Topology(graphs[0].n, tuple((edge,) for edge in sorted(union)))
+        (graphs[0] if len(graphs) == 1 else whole).require_connected()
     return graphs
 
 

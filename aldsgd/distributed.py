@@ -347,8 +347,10 @@ class ProcessNetwork(LocalNetwork):
         return self._everyone(values.new_empty(self.n), values.contiguous()).cpu()
 
     def _everyone(self, everyone: Tensor, values: Tensor) -> Tensor:
+        # The newer of two names of one collective; torch warns of the older where both are there.
+        gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         with self.world.names(self.world.silent, self.step):
-            dist.all_gather_into_tensor(everyone, values)
+            gather(everyone, values)
         return everyone
 
     def total_wire_bytes(self):

@@ -344,6 +344,7 @@ class Trainer:
             "workers": self.algorithm.n,
             "parameters": self.state.x.shape[1],
             "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
+            "model": hashlib.sha256(repr(self.workers.modules[0]).encode()).hexdigest()[:16],
             "data": content_hash(self.data),
             "shards": shards,
             "link": asdict(self.settings.link),

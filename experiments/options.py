@@ -54,8 +54,8 @@ class Execution:
             raise ConfigError("--time-limit needs a positive number of seconds, and checkpoints to stop at")
         if self.checkpoint_every < 0:
             raise ConfigError(f"--checkpoint-every {self.checkpoint_every} must be a number of epochs, or 0 for never")
-        if not 0 < self.timeout < 1e7:
-            raise ConfigError(f"--timeout {self.timeout:g} must be a number of seconds above zero, and below 10^7")
+        if not 0 < self.timeout <= 1e6:
+            raise ConfigError(f"--timeout {self.timeout:g} must be a number of seconds above zero, up to 1000000")
 
 
 class Parser(argparse.ArgumentParser):
