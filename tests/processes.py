@@ -13,13 +13,11 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from aldsgd import models
 from aldsgd.algorithm import Algorithm
 from aldsgd.codecs import Sparse
 from aldsgd.datasets import load
@@ -81,7 +79,7 @@ def trained(config: RunConfig, world: World) -> dict:
 
         kind.rows = logged
     hosting = ProcessNetwork(config.workers, world) if world.size > 1 else LocalNetwork(config.workers)
-    build = partial(models.build, config.model, data.classes, data.shape)
+    build = config.build(data)
     trainer = Trainer(algorithm, build, data, config.settings(), hosting=hosting)
     result = trainer.run()
     for kind, rows in selected.items():

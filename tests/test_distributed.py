@@ -7,14 +7,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 
-from aldsgd import models, world
+from aldsgd import world
 from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork, SharedNeighbourhood
 from aldsgd.errors import ConfigError
@@ -355,7 +354,7 @@ def test_combine_while_adapt_is_under_way_during_the_gradient():
             super().mix(models, rows, hood, codec)
 
     data, config = load("digits").subset(256, 100), METHODS["dpsgd_cwa"]
-    build = partial(models.build, "logistic", data.classes, data.shape)
+    build = config.build(data)
     trainer = Trainer(config.algorithm(2), build, data, config.settings(), hosting=Watched(8))
     compute = trainer.workers.compute_gradients
     trainer.workers.compute_gradients = lambda *arguments: calls.append("gradient") or compute(*arguments)
