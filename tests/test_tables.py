@@ -307,12 +307,12 @@ def test_the_counterpart_is_found_by_fields(tmp_path):
     """On the same graph, with as many graphs where there are such runs, whatever the labels say."""
     cells = {
         ("a", "all-reduce"): {"graph": None, "disconnected": False},
-        ("b", "D-PSGD"): {"graph": "ring", "disconnected": True},
+        ("b", "D-PSGD"): {"graph": "ring", "disconnected": True, "graph_content": "edges"},
         ("c", "D-PSGD"): {"graph": "star"},
         ("d", "D-PSGD"): {"graph": "star", "graphs": 2},
         ("e", "AL-DSGD on D-PSGD"): {"graph": "star", "graphs": 2, "c1": 0.5},
         ("f", "AL-DSGD, three graphs"): {"graph": "star"},
-        ("g", "AL-DSGD on D-PSGD"): {"graph": "ring", "lr": 0.5},
+        ("g", "AL-DSGD on D-PSGD"): {"graph": "ring", "lr": 0.5, "graph_content": "edges"},
     }
     row = network_row(0.5, 0.6, 0.7, 1.0, 1)
     entries = [(name, *record(tmp_path, label, 0, [row], **changes)[1:]) for (name, label), changes in cells.items()]
