@@ -119,7 +119,7 @@ def test_a_method_of_ones_own_is_one_file(tmp_path):
     done = call(tmp_path, "figures.all", "--results", "mine", "--out", "drawn")
     assert done.returncode == 0, done.stderr
     drawn = text_of(tmp_path / "drawn" / "versus.pdf")
-    for name in ("easgd:METHOD", "D-PSGD"):
+    for name in ("EASGD", "D-PSGD"):
         shares = (int(look(name).color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         assert all(f"{share:.10f}".rstrip("0").encode()[:7] in drawn for share in shares), f"{name} has its colour"
 
