@@ -1,9 +1,9 @@
 """The skeleton that every method shares: each worker moves by its local rule, and rows meet before and after.
 
-X holds the workers' models as rows. One iteration of a method without state of its own is ``X <- C_t (B_t X - eta D)``, where
-D is the direction of the local rule, for plain SGD the gradient. A method says, as a ``Step``, over which links rows meet and
-with which coefficients, a pure function of t, so nothing about the graph is ever negotiated. It never knows where the
-workers live: in one process or in several. torch is never imported.
+X holds the workers' models as rows. One iteration of a method without state of its own is ``X <- C_t (B_t X - eta D)``,
+where D is the direction of the local rule, for plain SGD the gradient. A method says, as a ``Step``, over which links
+rows meet and with which coefficients, a pure function of t, so nothing about the graph is ever negotiated. It never
+knows where the workers live: in one process or in several. torch is never imported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ class Algorithm:
     """One method. Override ``step``; ``move`` and ``settle`` where it remembers something.
 
     Class or instance attributes:
-        n: number of workers with data. centres: further workers without data, numbered n, n + 1, ..., whose rows come last in
-        X: they are never trained, nor counted among the workers, and have records of their own.
-        state: name -> "row" or "number" of each tensor that it keeps beside X, (w, P) or (w, 1) for w hosted rows. They start
-        as zeros, lie where the workers live, may travel as a payload, and are in every checkpoint.
+        n: number of workers with data. centres: further workers without data, numbered n, n + 1, ..., whose rows come
+        last in X: they are never trained, nor counted among the workers, and have records of their own. state: name ->
+        "row" or "number" of each tensor that it keeps beside X, (w, P) or (w, 1) for w hosted rows. They start as
+        zeros, lie where the workers live, may travel as a payload, and are in every checkpoint.
     """
 
     n: int
@@ -46,8 +46,9 @@ class Algorithm:
     def move(self, step: Step, state: SimpleNamespace, gradients: "Tensor", local) -> None:
         """Move every worker that acts, in place: by default the local rule along its gradient.
 
-        gradients: (w, P), with weight decay, of the hosted workers with data, whose rows of ``state.x`` come first. local: the
-        local rule (``aldsgd.local.LocalRule``): ``local(direction)`` moves along (w, P), ``local.lr`` is the rate.
+        gradients: (w, P), with weight decay, of the hosted workers with data, whose rows of ``state.x`` come first.
+        local: the local rule (``aldsgd.local.LocalRule``): ``local(direction)`` moves along (w, P), ``local.lr`` is the
+        rate.
         """
         local(gradients)
 
@@ -88,9 +89,9 @@ def advance(
     """One iteration in place.
 
     Args:
-        step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them (``aldsgd.network``).
-        state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's own tensors.
-        gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches.
+        step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them
+        (``aldsgd.network``). state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's
+        own tensors. gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches.
     """
     heard = Heard(network, step, losses)
     for exchange in step.before:
@@ -119,8 +120,8 @@ def meet(exchange: Exchange, network, state: SimpleNamespace, heard: Heard, lr) 
 def as_graphs(graphs: Topology | Sequence[Topology], allow_disconnected: bool = False) -> tuple[Topology, ...]:
     """One topology or a rotating set as a tuple, validated.
 
-    Raises ConfigError if the set is empty or holds something else, sizes differ, or a single static graph is disconnected (a
-    rotating set is checked as the union of its graphs) unless ``allow_disconnected``.
+    Raises ConfigError if the set is empty or holds something else, sizes differ, or a single static graph is
+    disconnected (a rotating set is checked as the union of its graphs) unless ``allow_disconnected``.
     """
     if isinstance(graphs, Topology):
         graphs = (graphs,)

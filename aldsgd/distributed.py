@@ -1,10 +1,10 @@
 """n workers on R processes: rows pass between them over torch.distributed (gloo on CPUs, NCCL on GPUs).
 
-Rank r hosts the workers r n/R .. (r + 1) n/R - 1, the last rank the centres too. Nothing is negotiated: every process derives
-from the links of a step what it sends and what it receives, and both ends list their messages in the same order, which is
-all that pairs messages up. One round is under way at a time, in one ``batch_isend_irecv``. Links between workers of one
-process never touch the network; a broadcast or a reduction sends one message to or from each process that takes part. There
-is no barrier, and nothing is pickled.
+Rank r hosts the workers r n/R .. (r + 1) n/R - 1, the last rank the centres too. Nothing is negotiated: every process
+derives from the links of a step what it sends and what it receives, and both ends list their messages in the same
+order, which is all that pairs messages up. One round is under way at a time, in one ``batch_isend_irecv``. Links
+between workers of one process never touch the network; a broadcast or a reduction sends one message to or from each
+process that takes part. There is no barrier, and nothing is pickled.
 """
 
 from collections.abc import Callable, Sequence
@@ -212,8 +212,12 @@ class ProcessNetwork(LocalNetwork):
     def _along_tree(self, models, rows, hood, codec):
         """A broadcast or a reduction: one message for each process of a group, along a binomial tree of processes."""
         down, first = not isinstance(hood.links, Reduce), self.hosted.start
-        # Entries of this process by (hearer, sender); a reduction also needs the coefficients of roots that live elsewhere.
-        source, coefficient = models.clone(), dict(zip(zip(hood.host, hood.col.tolist(), strict=True), rows.tolist()))
+        # Entries of this process by (hearer, sender); a reduction also needs the coefficients of roots that live
+        # elsewhere.
+        source, coefficient = (
+            models.clone(),
+            dict(zip(zip(hood.host, hood.col.tolist(), strict=True), rows.tolist(), strict=True)),
+        )
         self._mix_inside(models, rows, hood)
         for group, root in zip(hood.links.groups, hood.links.roots, strict=True):
             home = self.owner(root)

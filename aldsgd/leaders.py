@@ -114,7 +114,8 @@ class ALDSGD(Algorithm):
         candidates: "closed" (the worker itself and its neighbours) or "neighbours".
 
     Raises:
-        ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does not mix
+        ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does
+        not mix
             once after the local move. Warns where c1 + c2 or p1 + p2 exceeds one.
     """
 

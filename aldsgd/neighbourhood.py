@@ -81,7 +81,8 @@ class Neighbourhood:
         return torch.full((w,), len(score), device=device).scatter_reduce_(0, self.row, position, "amin")
 
     def entries_of(self, matrix: Sequence[Sequence[float]]) -> Tensor:
-        """Row coefficients (E,) of a matrix (n, n). Raises ConfigError where it has weight on workers that are not heard."""
+        """Row coefficients (E,) of a matrix (n, n). Raises ConfigError where it has weight on workers that are not
+        heard."""
         dense = torch.as_tensor(matrix, dtype=torch.float64)
         if dense.shape != (self.n, self.n):
             raise ConfigError(f"a matrix of shape {tuple(dense.shape)} for {self.n} workers; give n rows of n numbers")

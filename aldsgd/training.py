@@ -53,8 +53,8 @@ class Trainer:
 
     Args:
         algorithm: the method; its ``n`` is the number of workers. build: makes one model. data: data set.
-        settings: see ``Settings``. loss: (outputs, targets) -> scalar; None: that of the data's task (``aldsgd.tasks``).
-        hosting: where the workers live; by default all in this process (``aldsgd.network``), else a
+        settings: see ``Settings``. loss: (outputs, targets) -> scalar; None: that of the data's task
+        (``aldsgd.tasks``). hosting: where the workers live; by default all in this process (``aldsgd.network``), else a
             ``ProcessNetwork``, on the device of ``settings``.
 
     Attributes:
@@ -146,8 +146,8 @@ class Trainer:
         if self.diverged is None and (lived := int(self.stepper.lived.item())) < self.steps:
             self.diverged = epoch * self.steps + lived
             warnings.warn(
-                f"the run diverged: a loss was not finite at step {self.diverged} of {self.settings.epochs * self.steps} "
-                f"(lr = {self.local.lr}); try a smaller learning rate",
+                f"the run diverged: a loss was not finite at step {self.diverged} of "
+                f"{self.settings.epochs * self.steps} (lr = {self.local.lr}); try a smaller learning rate",
                 stacklevel=2,
             )
         self.seconds_compute += time.perf_counter() - started - (self.hosting.seconds - mixing)
@@ -213,10 +213,10 @@ class Trainer:
     ) -> Result:
         """Train all epochs; ``on_record`` gets the rows of each tested epoch as soon as they exist (rank 0 only).
 
-        checkpoints: folder in which to keep the run every ``checkpoint_every`` epochs, and to go on from what is there, with
-        the rows of the epochs before; rank 0's decides, the other ranks pass any. None: never.
-        deadline: a reading of ``time.perf_counter`` before which to stop at a checkpoint, if another epoch as long as
-        the last would pass it; TimeUp is raised then. It needs ``checkpoints``.
+        checkpoints: folder in which to keep the run every ``checkpoint_every`` epochs, and to go on from what is there,
+        with the rows of the epochs before; rank 0's decides, the other ranks pass any. None: never. deadline: a reading
+        of ``time.perf_counter`` before which to stop at a checkpoint, if another epoch as long as the last would pass
+        it; TimeUp is raised then. It needs ``checkpoints``.
         """
         settings, first, rows = self.settings, 0, []
         kept = None if checkpoints is None else Checkpoints(Path(checkpoints), self.identity())
@@ -274,7 +274,8 @@ class Trainer:
                 pass
 
     def _tensors(self, worker: int) -> dict[str, Tensor]:
-        """All that is kept of a worker or a centre, by name; of one that lives elsewhere, tensors of the same shapes."""
+        """All that is kept of a worker or a centre, by name; of one that lives elsewhere, tensors of the same
+        shapes."""
         hosted = self.hosting.hosted
         i = worker - hosted.start if worker in hosted else 0
         found = {"x": self.state.x[i]}
@@ -373,8 +374,8 @@ def train(
 ):
     """Train the workers of ``algorithm``, each with a model from ``build``, on ``data``; returns a ``Result``.
 
-    loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword arguments are those of ``Settings``.
-    Raises ConfigError for an argument that ``Settings`` does not have.
+    loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword arguments are those of
+    ``Settings``. Raises ConfigError for an argument that ``Settings`` does not have.
     """
     if unknown := set(settings) - {f.name for f in fields(Settings)}:
         raise ConfigError(

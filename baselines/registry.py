@@ -96,7 +96,8 @@ def _recorded(record: Mapping) -> Method | None:
 
 
 def variant_of(record: Mapping) -> str:
-    """The label of the most specific variant whose fields all hold in a recorded configuration, else the method's own."""
+    """The label of the most specific variant whose fields all hold in a recorded configuration, else the method's
+    own."""
     own = _recorded(record)
     fitting = [
         (len(variant.changes), label)

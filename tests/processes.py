@@ -172,7 +172,8 @@ def graph_algorithm(name: str) -> Algorithm:
 
 
 def walk(name: str, hosting: LocalNetwork) -> np.ndarray:
-    """Steps toward one point per worker, with losses that make leaders change; all models, (8 + centres, 33), on rank 0."""
+    """Steps toward one point per worker, with losses that make leaders change; all models, (8 + centres, 33), on rank
+    0."""
     algorithm, hosted, data = graph_algorithm(name), list(hosting.hosted), len(hosting.workers)
     rng = np.random.default_rng(0)
     start, goal = (torch.tensor(rng.normal(size=(8 + algorithm.centres, 33)))[hosted] for _ in range(2))

@@ -1,4 +1,5 @@
-"""A method in one file of the user's: on the command line, in an experiment, in its table and figure, the package as it is."""
+"""A method in one file of the user's: on the command line, in an experiment, in its table and figure, the package as it
+is."""
 
 import json
 import os
@@ -30,7 +31,7 @@ from aldsgd.methods import Method, Options, option
 
 
 class EASGD(Algorithm):
-    """Every tau steps x_i <- x_i - eta g_i - alpha (x_i - c) and c <- c + alpha sum_i (x_i - c), both with the old values."""
+    """Every tau steps x_i <- x_i - eta g_i - alpha (x_i - c), c <- c + alpha sum_i (x_i - c), with the old values."""
 
     centres = 1
 
