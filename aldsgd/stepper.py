@@ -6,6 +6,7 @@ value of a ``Step`` and each learning rate. The host waits for the device only w
 the same functions plainly.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from types import SimpleNamespace
@@ -35,8 +36,9 @@ class Stepper:
         capture_update: the same for the update, which must not be recorded between processes.
 
     Attributes:
-        losses: (w,) mini-batch losses of the step just taken. lived: steps of this epoch before any loss was not
-        finite. captured: whether steps are replayed.
+        losses: (w,) mini-batch losses of the step just taken. lived: steps of this epoch before any loss was
+            ``bound`` or more, or no number.
+        captured: whether steps are replayed.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Stepper:
         self.taken = torch.zeros(len(workers.hosted), dtype=torch.float64, device=device)
         self.alive = torch.ones((), dtype=torch.bool, device=device)
         self.lived = torch.zeros((), dtype=torch.int64, device=device)
+        self.bound = math.inf
         self.pool = torch.cuda.graph_pool_handle() if self.captured else None
         self.replayed_pass = Replay(self.gradient_pass, device, self.pool) if self.captured else None
         self.updates: dict = {}
@@ -146,7 +149,7 @@ class Stepper:
             self.total[acting] += self.losses[acting].double()
             self.taken[acting] += 1
         workers.gradients.add_(workers.parameters, alpha=self.local.decay)
-        self.alive.logical_and_(self.losses.isfinite().all())
+        self.alive.logical_and_((self.losses < self.bound).all())
         self.lived.add_(self.alive)
         self.position.add_(1)
 

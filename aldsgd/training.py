@@ -28,6 +28,10 @@ from aldsgd.tasks import Loss, task_of
 from aldsgd.workers import Workers
 
 
+#: A cross-entropy that no run comes back from; losses on other scales have none.
+DIVERGED = 1e4
+
+
 @dataclass
 class Result:
     """What a run leaves: ``rows``, its records (``results/README.md``), and ``workers``, the trained models.
@@ -58,7 +62,7 @@ class Trainer:
             ``ProcessNetwork``, on the device of ``settings``.
 
     Attributes:
-        diverged: first step at which a hosted worker's loss was not finite, None where there was none.
+        diverged: first step at which a hosted worker's loss was no number, or too large (DIVERGED), None where there was none.
 
     Raises:
         ConfigError: as its parts do, and where ``lr`` has not one value per worker.
@@ -118,6 +122,8 @@ class Trainer:
             self.local,
             capture_update=self.hosting.size == 1,
         )
+        if loss is None and self.task.name != "regression":
+            self.stepper.bound = DIVERGED
         size = rows.element_size()
         lengths = {name: (tensor.shape[1], size) for name, tensor in vars(self.state).items()}
         self.meter = Meter(lengths, n, settings.link)
@@ -146,7 +152,7 @@ class Trainer:
         if self.diverged is None and (lived := int(self.stepper.lived.item())) < self.steps:
             self.diverged = epoch * self.steps + lived
             warnings.warn(
-                f"the run diverged: a loss was not finite at step {self.diverged} of "
+                f"the run diverged: a loss was {self.stepper.bound:g} or more, or no number, at step {self.diverged} of "
                 f"{self.settings.epochs * self.steps} (lr = {self.local.lr}); try a smaller learning rate",
                 stacklevel=2,
             )

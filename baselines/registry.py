@@ -38,6 +38,8 @@ for _entry in METHODS.values():
 # Colours for methods without one of their own, apart from those of Okabe and Ito that the others have.
 SPARE = ("#1B9E77", "#7570B3", "#E7298A", "#66A61E", "#A50F15", "#08519C", "#54278F", "#636363")
 MARKERS = "o^sDvP*X<>hp"
+# Folders of code that is not the user's.
+OURS = ("aldsgd", "baselines", "experiments", "importlib")
 
 
 def method(name: str) -> Method:
@@ -75,8 +77,9 @@ def of_the_user(what: str):
     except ConfigError:
         raise
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise ConfigError(f"{what} ({type(error).__name__}: {error}; {place.filename}, line {place.lineno})") from error
+        places = [f"; {frame.filename}, line {frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
+                  if Path(frame.filename).parent.name not in OURS and not frame.filename.startswith("<")]  # fmt: skip
+        raise ConfigError(f"{what} ({type(error).__name__}: {error}{places[-1] if places else ''})") from error
 
 
 def source_hash(name: str) -> str:

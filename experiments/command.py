@@ -39,6 +39,11 @@ class Session:
         os._exit(code)
 
 
+def plain_warnings() -> None:
+    """A warning is one line on stderr, without the place in the source."""
+    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
 def command(main: Callable[[Session], None]) -> None:
     """Run a script's ``main``; what the user got wrong is one line on stderr and exit code 2.
 
@@ -49,7 +54,7 @@ def command(main: Callable[[Session], None]) -> None:
     rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     if rank.isdecimal() and size.isdecimal() and 0 < int(rank) < int(size):
         sys.stdout = sys.stderr = open(os.devnull, "w")
-    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    plain_warnings()
     try:
         main(session)
         if session.shared:

@@ -164,21 +164,25 @@ def value_of(f: Field, hint, given):
     known = kinds(hint)
     try:
         if f.name == "lr_drops":
-            return tuple((int(epoch), float(factor)) for epoch, factor in (drop.split(":") for drop in given))
+            return tuple((int(epoch), finite(factor)) for epoch, factor in (drop.split(":") for drop in given))
         if tuple in known:
-            numbers = tuple(map(float, given))
+            numbers = tuple(map(finite, given))
             return numbers[0] if len(numbers) == 1 and float in known else numbers
         if given == "none" and type(None) in known:
             return None
-        value = next(kind for kind in known if kind is not type(None))(given)
-        if isinstance(value, int | float) and not abs(value) < 2**53:
-            raise ConfigError(f"--{f.name.replace('_', '-')} {given} is too large, or no number")
-        return value
-    except ConfigError:
-        raise
+        kind = next(kind for kind in known if kind is not type(None))
+        return given if kind is str else finite(given, kind)
     except (ValueError, OverflowError):
         shown = given if isinstance(given, str) else " ".join(given)
         raise ConfigError(f"--{f.name.replace('_', '-')} {shown} cannot be read; it is: {describe(f)}") from None
+
+
+def finite(text: str, kind: type = float):
+    """A number. Raises ValueError where it is none, or too large to be meant."""
+    value = kind(text)
+    if not abs(value) < 2**53:
+        raise ValueError
+    return value
 
 
 def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:

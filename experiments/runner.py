@@ -26,7 +26,7 @@ from aldsgd.rows import checked_model
 from aldsgd.training import Trainer
 from aldsgd.world import World, join
 from baselines import registry
-from experiments.command import Session
+from experiments.command import Session, plain_warnings
 from experiments.configuration import RunConfig
 from experiments.options import Execution
 from experiments.pool import Pool
@@ -141,6 +141,7 @@ def work(connection, execution: Execution) -> None:
     """What a process of the pool does: train one entry after another, until told to stop or left alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    plain_warnings()
     torch.set_num_threads(execution.threads or 1)
     execution, store = replace(execution, quiet=True), RunStore(execution.results)
     while True:
@@ -161,7 +162,7 @@ def work(connection, execution: Execution) -> None:
 def prepare_process(execution: Execution, world: World) -> None:
     """Set the device and the threads. Raises ConfigError for what torch cannot use."""
     try:
-        torch.empty(0, device=world.device)
+        torch.zeros(1, device=world.device).item()
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {world.device} cannot be used ({str(error).splitlines()[0]})") from None
     if execution.threads is not None:
