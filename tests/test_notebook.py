@@ -15,14 +15,14 @@ CELLS = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 def smoke(tmp_path_factory):
     from aldsgd.listings import write_experiment
     from aldsgd.records import RunStore
-    from experiments.common import parser, train_into
     from experiments.convergence import configurations
+    from experiments.options import Execution
+    from experiments.runner import train_run
 
     root = tmp_path_factory.mktemp("smoke")
-    options = parser("", (0,)).parse_args(["--quiet", "--checkpoint-every", "0"])
     entries = configurations("smoke", 0)
     for _, config in entries:
-        train_into(RunStore(root), config, options)
+        train_run(RunStore(root), config, Execution(checkpoint_every=0))
     write_experiment(root, "convergence", "smoke", [(label, 0, config.record()) for label, config in entries])
     return root
 
