@@ -3,8 +3,8 @@
     python theory_report.py            write THEORY.md from results/theory
     python theory_report.py --check    fail unless THEORY.md is exactly what the tables say (the check of CI)
 
-Verdicts are computed by the rules in aldsgd/theory_mixing_statements.py and theory_training_statements.py, nowhere
-else; torch is never imported. To add a statement, append it to the list of its script there.
+Verdicts are computed by the rules in tables/theory_mixing.py and theory_training.py, nowhere else; torch is never
+imported. To add a statement, append it to the list of its script there.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from aldsgd import theory_records
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
-from aldsgd.theory_mixing_statements import leader_statements, leader_table, spectrum_statements
-from aldsgd.theory_training_statements import assumption_statements, rate_statements, scaling_statements
-from aldsgd.theory_verdicts import Frames, Statement, table
+from aldsgd.theory import records
+from tables.theory_mixing import leader_statements, leader_table, spectrum_statements
+from tables.theory_training import assumption_statements, rate_statements, scaling_statements
+from tables.theory_verdicts import Frames, Statement, table
 
 SCRIPTS: dict[str, tuple[str, str]] = {
     "theory_spectrum": ("Graphs, schedules and budgets", "theory_spectrum"),
@@ -34,7 +34,7 @@ OPENING = (
     "in its code applied to the numbers: holds, fails, or where it holds. Intervals are 95 % Student-t over seeds. "
     "Rates are per step, squared, comparable to rho; below one means that the workers agree; `matcha` has budget 0.5. "
     "Levels such as 53.8 % are the paper's graphs; x 3 means three rotating ones. Definitions and derivations: the "
-    "docstrings of `aldsgd/theory.py`, `theory_leaders.py`, `theory_adversary.py` and `quadratics.py`."
+    "docstrings of `aldsgd/theory/spectra.py`, `bounds.py`, `leaders.py`, `adversary.py` and `quadratics.py`."
 )
 SMOKE = " Preset smoke only shows that the code runs; no conclusion may be drawn from it."
 EXTRA_FIGURES = {"theory_leader_mixing": ("theory_leader_map",)}
@@ -76,7 +76,7 @@ def samples_used(rows: pd.DataFrame) -> str:
 
 def report(results: Path) -> str:
     """The text of THEORY.md. Raises ConfigError, naming the command, where a table is missing or altered."""
-    read = {script: theory_records.read(results, script) for script in SCRIPTS}
+    read = {script: records.read(results, script) for script in SCRIPTS}
     schedules = read["theory_spectrum"][1]["spectrum_schedules"]
     used = schedules[
         (schedules["graph"] == "paper:53.8") & (schedules["method"] == "dpsgd") & (schedules["graphs"] == 1)

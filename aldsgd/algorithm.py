@@ -1,9 +1,9 @@
 """The skeleton that every method shares: each worker moves by its local rule, and rows meet before and after.
 
-X holds the workers' models as rows. One iteration of a method without state of its own is ``X <- C_t (B_t X - eta D)``, where
-D is the direction of the local rule, for plain SGD the gradient. A method says, as a ``Step``, over which links rows meet and
-with which coefficients, a pure function of t, so nothing about the graph is ever negotiated. It never knows where the
-workers live: in one process or in several. torch is never imported.
+X holds the workers' models as rows. One iteration of a method without state of its own is ``X <- C_t (B_t X - eta D)``,
+where D is the direction of the local rule, for plain SGD the gradient. A method says, as a ``Step``, over which links
+rows meet and with which coefficients, a pure function of t, so nothing about the graph is ever negotiated. It never
+knows where the workers live: in one process or in several. torch is never imported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ class Algorithm:
     """One method. Override ``step``; ``move`` and ``settle`` where it remembers something.
 
     Class or instance attributes:
-        n: number of workers with data. centres: further workers without data, numbered n, n + 1, ..., whose rows come last in
-        X: they are never trained, nor counted among the workers, and have records of their own.
-        state: name -> "row" or "number" of each tensor that it keeps beside X, (w, P) or (w, 1) for w hosted rows. They start
-        as zeros, lie where the workers live, may travel as a payload, and are in every checkpoint.
+        n: number of workers with data. centres: further workers without data, numbered n, n + 1, ..., whose rows come
+        last in X: they are never trained, nor counted among the workers, and have records of their own. state: name ->
+        "row" or "number" of each tensor that it keeps beside X, (w, P) or (w, 1) for w hosted rows. They start as
+        zeros, lie where the workers live, may travel as a payload, and are in every checkpoint.
     """
 
     n: int
@@ -46,8 +46,9 @@ class Algorithm:
     def move(self, step: Step, state: SimpleNamespace, gradients: "Tensor", local) -> None:
         """Move every worker that acts, in place: by default the local rule along its gradient.
 
-        gradients: (w, P), with weight decay, of the hosted workers with data, whose rows of ``state.x`` come first. local: the
-        local rule (``aldsgd.local.LocalRule``): ``local(direction)`` moves along (w, P), ``local.lr`` is the rate.
+        gradients: (w, P), with weight decay, of the hosted workers with data, whose rows of ``state.x`` come first.
+        local: the local rule (``aldsgd.local.LocalRule``): ``local(direction)`` moves along (w, P), ``local.lr`` is the
+        rate.
         """
         local(gradients)
 
@@ -82,13 +83,15 @@ class Heard:
         return self._sent["all"]
 
 
-def advance(algorithm: Algorithm, step: Step, network, state: SimpleNamespace, gradients: "Tensor", local, losses: "Tensor"):
+def advance(
+    algorithm: Algorithm, step: Step, network, state: SimpleNamespace, gradients: "Tensor", local, losses: "Tensor"
+):
     """One iteration in place.
 
     Args:
-        step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them (``aldsgd.network``).
-        state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's own tensors.
-        gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches.
+        step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them
+        (``aldsgd.network``). state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's
+        own tensors. gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches.
     """
     heard = Heard(network, step, losses)
     for exchange in step.before:
@@ -117,8 +120,8 @@ def meet(exchange: Exchange, network, state: SimpleNamespace, heard: Heard, lr) 
 def as_graphs(graphs: Topology | Sequence[Topology], allow_disconnected: bool = False) -> tuple[Topology, ...]:
     """One topology or a rotating set as a tuple, validated.
 
-    Raises ConfigError if the set is empty or holds something else, sizes differ, or a single static graph is disconnected (a
-    rotating set is checked as the union of its graphs) unless ``allow_disconnected``.
+    Raises ConfigError if the set is empty or holds something else, sizes differ, or a single static graph is
+    disconnected (a rotating set is checked as the union of its graphs) unless ``allow_disconnected``.
     """
     if isinstance(graphs, Topology):
         graphs = (graphs,)
@@ -135,7 +138,9 @@ def as_graphs(graphs: Topology | Sequence[Topology], allow_disconnected: bool = 
         raise ConfigError(f"the graphs of one rotating set must have the same number of workers, not {sizes}")
     if not allow_disconnected:
         union = {tuple(sorted(edge)) for graph in graphs for edge in graph.edges}
-        (graphs[0] if len(graphs) == 1 else Topology.from_edges(graphs[0].n, sorted(union))).require_connected()
+        # Whether they are connected does not depend on matchings, so that the union needs no colouring.
+        whole = Topology(graphs[0].n, tuple((edge,) for edge in sorted(union)))
+        (graphs[0] if len(graphs) == 1 else whole).require_connected()
     return graphs
 
 
@@ -150,12 +155,16 @@ def checked(algorithm: Algorithm) -> Algorithm:
         raise ConfigError(f"{type(algorithm).__name__} has n = {n!r} workers; set self.n to a whole number, 1 or more")
     for name, shape in algorithm.state.items():
         if shape not in SHAPES or name == "x":
-            raise ConfigError(f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row' or 'number'")
+            raise ConfigError(
+                f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row' or 'number'"
+            )
     step = algorithm.step(0)
     if not isinstance(step, Step):
         raise ConfigError(f"{type(algorithm).__name__}.step gave {type(step).__name__}; return an aldsgd.Step")
     for exchange in step.exchanges:
         exchange.links.check(n + (0 if isinstance(exchange.links, AllReduce) else algorithm.centres))
         for name in set(exchange.payload) - {"x", *algorithm.state}:
-            raise ConfigError(f"an exchange of {type(algorithm).__name__} sends {name!r}, which its state does not declare")
+            raise ConfigError(
+                f"an exchange of {type(algorithm).__name__} sends {name!r}, which its state does not declare"
+            )
     return algorithm

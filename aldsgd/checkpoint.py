@@ -21,8 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aldsgd.errors import ConfigError
-from aldsgd.matchings import brief
+from aldsgd.errors import ConfigError, brief
 
 FORMAT = 2
 KEPT = 2

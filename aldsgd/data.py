@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, whole
 from aldsgd.streams import rng
 
 SPLITS = ("iid", "dirichlet", "label", "unequal")
@@ -114,7 +114,13 @@ def checked_shards(shards, samples: int, n: int) -> list[np.ndarray]:
 
 
 def steps_per_epoch(samples: int, workers: int, batch: int) -> int:
-    """K = ceil(N / (n b)): in K steps all workers together see as many samples as there are."""
+    """K = ceil(N / (n b)): in K steps all workers together see as many samples as there are.
+
+    Raises ConfigError unless n and b are whole numbers, 1 or more.
+    """
+    for name, value in (("workers", workers), ("batch", batch)):
+        if whole(value, name) < 1:
+            raise ConfigError(f"{name} = {value} must be 1 or more")
     return math.ceil(samples / (workers * batch))
 
 
@@ -224,8 +230,5 @@ class Batches:
         shard, length = self.shards[worker], self.steps_per_epoch * self.batch
         first, skipped = divmod(epoch * length, len(shard))
         last = (skipped + length - 1) // len(shard)
-        passes = [
-            rng("order", self.seed, worker, first + q).permutation(shard)
-            for q in range(last + 1)
-        ]
+        passes = [rng("order", self.seed, worker, first + q).permutation(shard) for q in range(last + 1)]
         return np.concatenate(passes)[skipped : skipped + length]

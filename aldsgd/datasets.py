@@ -70,7 +70,10 @@ class Data:
                 f"train inputs are {_describe(inputs[0])} but test inputs {_describe(inputs[1])}: "
                 f"give both the same shape and type"
             )
-        targets = [_targets("train targets", train_targets, inputs[0]), _targets("test targets", test_targets, inputs[1])]
+        targets = [
+            _targets("train targets", train_targets, inputs[0]),
+            _targets("test targets", test_targets, inputs[1]),
+        ]
         if targets[0].shape[1:] != targets[1].shape[1:] or targets[0].dtype != targets[1].dtype:
             raise ConfigError("train and test targets differ in shape or type: give both the same")
         task, outputs = "classification", targets[0].shape[-1]
@@ -159,7 +162,9 @@ def _tensor(what: str, x) -> Tensor:
 def _samples(what: str, x) -> Tensor:
     x = _tensor(what, x)
     if x.ndim < 2 or x.numel() == 0:
-        raise ConfigError(f"{what} of shape {tuple(x.shape)} are no samples: give (N, C, H, W), (N, F) or tokens (N, T)")
+        raise ConfigError(
+            f"{what} of shape {tuple(x.shape)} are no samples: give (N, C, H, W), (N, F) or tokens (N, T)"
+        )
     if x.dtype == torch.uint8:
         if x.ndim != 4:
             raise ConfigError(f"{what} are uint8 of shape {tuple(x.shape)}: images need (N, C, H, W)")
@@ -167,7 +172,9 @@ def _samples(what: str, x) -> Tensor:
             raise ConfigError(f"{what} of shape {tuple(x.shape)} have channels last: permute to (N, C, H, W)")
     elif x.dtype == torch.int64:
         if x.ndim != 2 or int(x.min()) < 0:
-            raise ConfigError(f"{what} are integers of shape {tuple(x.shape)}: give tokens (N, T) numbered from 0, or floats")
+            raise ConfigError(
+                f"{what} are integers of shape {tuple(x.shape)}: give tokens (N, T) numbered from 0, or floats"
+            )
     elif not x.is_floating_point():
         raise ConfigError(f"{what} have type {x.dtype}: give uint8 pixels, floating-point features or tokens")
     elif not bool(torch.isfinite(x).all()):
@@ -194,7 +201,9 @@ def _classes(labels: list[Tensor], classes: int | None) -> int:
     """How many classes there are. Raises ConfigError for labels that training cannot know, or above ``classes``."""
     train, test = (int(y.max()) for y in labels)
     if classes is None and test > train:
-        raise ConfigError(f"label {test} is seen in the test set only, training has 0..{train}: correct it, or give classes")
+        raise ConfigError(
+            f"label {test} is seen in the test set only, training has 0..{train}: correct it, or give classes"
+        )
     classes = train + 1 if classes is None else classes
     if not isinstance(classes, int) or max(train, test) >= classes:
         raise ConfigError(f"label {max(train, test)} is not one of {classes} classes: number them from 0")
@@ -320,7 +329,9 @@ def _text(path: Path) -> Data:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the text {path} cannot be read ({_one_line(error)}): name a UTF-8 file") from error
     if len(text) < 20 * (CONTEXT + 1):
-        raise ConfigError(f"the text {path} has {len(text)} characters: at least {20 * (CONTEXT + 1)} make a training set")
+        raise ConfigError(
+            f"the text {path} has {len(text)} characters: at least {20 * (CONTEXT + 1)} make a training set"
+        )
     letters = sorted(set(text))
     if len(letters) < 2:
         raise ConfigError(f"the text {path} repeats one character: there is nothing to predict")
@@ -329,7 +340,10 @@ def _text(path: Path) -> Data:
     parts = []
     for part in (codes[:cut], codes[cut:]):
         count = (len(part) - 1) // CONTEXT
-        parts += [part[: count * CONTEXT].reshape(count, CONTEXT), part[1 : count * CONTEXT + 1].reshape(count, CONTEXT)]
+        parts += [
+            part[: count * CONTEXT].reshape(count, CONTEXT),
+            part[1 : count * CONTEXT + 1].reshape(count, CONTEXT),
+        ]
     data = Data.from_arrays(*parts, classes=len(letters), name=f"text:{path}")
     return replace(data, vocabulary=len(letters))
 

@@ -1,10 +1,10 @@
 """n workers on R processes: rows pass between them over torch.distributed (gloo on CPUs, NCCL on GPUs).
 
-Rank r hosts the workers r n/R .. (r + 1) n/R - 1, the last rank the centres too. Nothing is negotiated: every process derives
-from the links of a step what it sends and what it receives, and both ends list their messages in the same order, which is
-all that pairs messages up. One round is under way at a time, in one ``batch_isend_irecv``. Links between workers of one
-process never touch the network; a broadcast or a reduction sends one message to or from each process that takes part. There
-is no barrier, and nothing is pickled.
+Rank r hosts the workers r n/R .. (r + 1) n/R - 1, the last rank the centres too. Nothing is negotiated: every process
+derives from the links of a step what it sends and what it receives, and both ends list their messages in the same
+order, which is all that pairs messages up. One round is under way at a time, in one ``batch_isend_irecv``. Links
+between workers of one process never touch the network; a broadcast or a reduction sends one message to or from each
+process that takes part. There is no barrier, and nothing is pickled.
 """
 
 from collections.abc import Callable, Sequence
@@ -211,35 +211,38 @@ class ProcessNetwork(LocalNetwork):
 
     def _along_tree(self, models, rows, hood, codec):
         """A broadcast or a reduction: one message for each process of a group, along a binomial tree of processes."""
-        down, first = not isinstance(hood.links, Reduce), self.hosted.start
-        # Entries of this process by (hearer, sender); a reduction also needs the coefficients of roots that live elsewhere.
-        source, coefficient = models.clone(), dict(zip(zip(hood.host, hood.col.tolist(), strict=True), rows.tolist()))
-        self._mix_inside(models, rows, hood)
+        first, up = self.hosted.start, isinstance(hood.links, Reduce)
+        weights = dict(zip(zip(hood.host, hood.col.tolist(), strict=True), rows.tolist(), strict=True))
+        moved = []
         for group, root in zip(hood.links.groups, hood.links.roots, strict=True):
             home = self.owner(root)
             ranks = [home, *sorted({self.owner(worker) for worker in group} - {home})]
             if self.rank not in ranks or len(ranks) == 1:
                 continue
-            mine = [worker - first for worker in group if worker in self.hosted and worker != root]
-            if down:
-                row = self._hand_down(source[root - first] if self.rank == home else torch.empty_like(source[0]), ranks, codec)
-                if self.rank != home:
-                    for own in mine:
-                        models[own].add_(row, alpha=coefficient[own, root])
+            here = self.rank == home
+            if up:
+                own = [weights[root - first, worker] for worker in group] if here else [0.0] * len(group)
+                total = self._reduced(models, group, own, ranks)
+                moved += [(root - first, 1.0, total)] if here else []
             else:
-                weights = torch.tensor(
-                    [coefficient[root - first, worker] for worker in group] if self.rank == home else [0.0] * len(group),
-                    dtype=torch.float64,
+                row = self._hand_down(
+                    models[root - first].clone() if here else torch.empty_like(models[0]), ranks, codec
                 )
-                weights = self._hand_down(weights, ranks, None).tolist()
-                share = torch.zeros_like(source[0])
-                if self.rank != home:
-                    for worker, weight in zip(group, weights, strict=True):
-                        if worker in self.hosted:
-                            share.add_(source[worker - first], alpha=weight)
-                total = self._hand_up(share, ranks)
-                if self.rank == home:
-                    models[root - first].add_(total)
+                mine = [] if here else [worker - first for worker in group if worker in self.hosted]
+                moved += [(i, weights[i, root], row) for i in mine]
+        self._mix_inside(models, rows, hood)
+        for i, weight, row in moved:
+            models[i].add_(row, alpha=weight)
+
+    def _reduced(self, models, group, weights: list[float], ranks: list[int]) -> Tensor:
+        """The weighted sum of the group's rows that live elsewhere than on ``ranks[0]``, which knows the weights."""
+        known = self._hand_down(torch.tensor(weights, dtype=torch.float64, device=self.device), ranks, None).tolist()
+        share = torch.zeros_like(models[0])
+        if self.rank != ranks[0]:
+            for worker, weight in zip(group, known, strict=True):
+                if worker in self.hosted:
+                    share.add_(models[worker - self.hosted.start], alpha=weight)
+        return self._hand_up(share, ranks)
 
     def _hand_down(self, row: Tensor, ranks: list[int], codec) -> Tensor:
         """The row of ``ranks[0]`` on all of ``ranks``."""
@@ -343,8 +346,10 @@ class ProcessNetwork(LocalNetwork):
         return self._everyone(values.new_empty(self.n), values.contiguous()).cpu()
 
     def _everyone(self, everyone: Tensor, values: Tensor) -> Tensor:
+        # The newer of two names of one collective; torch warns of the older where both are there.
+        gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         with self.world.names(self.world.silent, self.step):
-            dist.all_gather_into_tensor(everyone, values)
+            gather(everyone, values)
         return everyone
 
     def total_wire_bytes(self):
@@ -377,4 +382,3 @@ def _part(pairs: list[tuple[int, int]], peer: int) -> slice:
     """Where the pairs of ``peer`` stand in the sorted list."""
     places = [i for i, (other, _) in enumerate(pairs) if other == peer]
     return slice(places[0], places[-1] + 1)
-

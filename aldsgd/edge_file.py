@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from aldsgd.errors import ConfigError
-from aldsgd.matchings import MOST_EDGES, Edge, brief, edge_count, is_number, plain
+from aldsgd.errors import ConfigError, brief, plain
+from aldsgd.matchings import MOST_EDGES, Edge, edge_count, is_number
 
 MOST_BYTES = 32 * MOST_EDGES
 
@@ -39,13 +39,15 @@ def read_edges(path: str | Path) -> tuple[int | None, dict[int, Edge]]:
 def _text(path: str | Path, shown: str) -> str:
     try:
         # A pipe or a device might never end.
-        if Path(path).exists() and not Path(path).is_file():
-            raise ConfigError(f"{shown} is not a file: give the path of a text file of 'i j' lines")
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = None
+        if Path(path).is_file() or not Path(path).exists():
+            with open(path, "rb") as file:
+                content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot read the edge list {shown} ({reason}): give a file of 'i j' lines") from error
+    if content is None:
+        raise ConfigError(f"{shown} is not a file: give the path of a text file of 'i j' lines")
     if len(content) > MOST_BYTES:
         raise ConfigError(
             f"the edge list {shown} is too large: {MOST_BYTES // 2**20} MB and {MOST_EDGES} edges are meant to work"

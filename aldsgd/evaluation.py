@@ -55,7 +55,7 @@ class Evaluator:
             raise ConfigError(f"unknown batchnorm '{self.policy}'; choose one of: {', '.join(POLICIES)}")
 
     def workers(self, workers: Workers, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
-        """"loss" and each metric of the hosted workers by name, (w,) float64 on the CPU."""
+        """ "loss" and each metric of the hosted workers by name, (w,) float64 on the CPU."""
         own = [[buffer.clone() for buffer in running_statistics(module)] for module in workers.modules]
         if self.policy == "averaged":
             for module in workers.modules:
@@ -69,7 +69,7 @@ class Evaluator:
         return result
 
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
-        """"loss" and each metric of the model with parameters ``row`` (P,), such as the workers' mean, or a centre."""
+        """ "loss" and each metric of the model with parameters ``row`` (P,), such as the workers' mean, or a centre."""
         model = detached_copy(workers.modules[0], row.to(workers.parameters))
         set_statistics(model, mean_statistics)
         with workers.arithmetic.flags():

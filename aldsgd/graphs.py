@@ -13,8 +13,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from aldsgd import streams
-from aldsgd.errors import ConfigError
-from aldsgd.matchings import Edge, Matching, brief, edge_count, is_number, matchings_of, plain, whole, worker_count
+from aldsgd.errors import ConfigError, brief, plain, whole
+from aldsgd.matchings import Edge, Matching, edge_count, is_number, matchings_of, worker_count
 from aldsgd.paper_graphs import MATCHA, MATCHA_WORKERS, PAPER, PAPER_WORKERS, matchings_from_text
 from aldsgd.topology import Topology
 
@@ -172,7 +172,7 @@ def dynamic_set(topology: Topology, count: int) -> tuple[Topology, ...]:
 def _set_size(count: int) -> int:
     count = whole(count, "the number of graphs in turn")
     if count < 1:
-        raise ConfigError(f"a set of graphs needs at least one graph, not {count}")
+        raise ConfigError(f"a set of graphs needs at least one graph, not {brief(count)}")
     if count > MOST_GRAPHS:
         raise ConfigError(f"{brief(count)} graphs in turn are too many: up to {MOST_GRAPHS} are meant to work")
     return count

@@ -114,7 +114,8 @@ class ALDSGD(Algorithm):
         candidates: "closed" (the worker itself and its neighbours) or "neighbours".
 
     Raises:
-        ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does not mix
+        ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does
+        not mix
             once after the local move. Warns where c1 + c2 or p1 + p2 exceeds one.
     """
 
@@ -178,7 +179,9 @@ class ALDSGD(Algorithm):
     def led(self, step: Step) -> Step:
         """A step of the core with leaders."""
         if step.before or len(step.after) != 1 or step.losses or isinstance(step.after[0].links, AllReduce):
-            raise ConfigError("the core does not mix once after the gradient step; AL-DSGD wraps adapt-then-combine gossip")
+            raise ConfigError(
+                "the core does not mix once after the gradient step; AL-DSGD wraps adapt-then-combine gossip"
+            )
         (exchange,) = step.after
         averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
         before = () if self.force is None else Exchange(exchange.links, self.force)

@@ -1,8 +1,8 @@
 """Links between workers, as values: who hears whom in one exchange, and what it costs. torch is never imported.
 
 Logical bytes are those that n separate workers would send in all, from the schedule alone, so they do not depend on how
-workers are hosted. Time is modelled as latency + bytes / bandwidth for each round; messages of one round run side by side,
-rounds one after another (MATCHA, arXiv 1905.09435).
+workers are hosted. Time is modelled as latency + bytes / bandwidth for each round; messages of one round run side by
+side, rounds one after another (MATCHA, arXiv 1905.09435).
 """
 
 import math
@@ -112,15 +112,16 @@ class Pairs:
 class Broadcast:
     """One worker to all others of its group, down a binomial tree; several groups side by side.
 
-    roots: the sender of each group, or None: whoever has the smallest loss in it (ties: the first), which needs the losses
-    of all.
+    roots: the sender of each group, or None: whoever has the smallest loss in it (ties: the first), which needs the
+    losses of all.
     """
 
     groups: tuple[tuple[int, ...], ...]
     roots: tuple[int, ...] | None = None
 
     def led_by(self, losses: Sequence[float]) -> "Broadcast":
-        """The same with the worker of the smallest of all ``losses`` (n,) as the root of each group; NaN never leads."""
+        """The same with the worker of the smallest of all ``losses`` (n,) as the root of each group; NaN never
+        leads."""
         score = [math.inf if math.isnan(loss) else loss for loss in losses]
         return type(self)(self.groups, tuple(min(group, key=score.__getitem__) for group in self.groups))
 

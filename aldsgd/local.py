@@ -1,8 +1,9 @@
 """The local rule: how a worker moves along a direction. Any ``torch.optim`` optimizer and any of its schedules.
 
-All hosted workers are one parameter (w, P) of the optimizer, whose state is then (w, P) too. Where rates differ, or where only
-some workers act, each worker is a parameter of its own: the same numbers, and the state of whoever does not act stays.
-The weight decay of SGD and Adam is part of the gradient, taken where the gradient is; AdamW's own is decoupled.
+All hosted workers are one parameter (w, P) of the optimizer, whose state is then (w, P) too. Where rates differ, or
+where only some workers act, each worker is a parameter of its own: the same numbers, and the state of whoever does not
+act stays. The weight decay of SGD and Adam is part of the gradient, taken where the gradient is; AdamW's own is
+decoupled.
 """
 
 import math
@@ -23,7 +24,8 @@ class LocalRule:
     """Moves the rows of ``parameters`` (w, P) in place.
 
     Args:
-        parameters: (w, P), models of the hosted workers. hosted: their numbers. settings: see ``aldsgd.training.Settings``:
+        parameters: (w, P), models of the hosted workers. hosted: their numbers. settings: see
+        ``aldsgd.training.Settings``:
             optimizer, lr, schedule and what belongs to them. steps: steps in an epoch.
 
     Attributes:
@@ -51,7 +53,7 @@ class LocalRule:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self.schedule = self.scheduler(optimizer)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"the optimizer or schedule cannot be made ({' '.join(str(error).split())})") from None
         self.apart, self.rows = apart, rows
         self._read(optimizer)
@@ -101,8 +103,8 @@ class LocalRule:
         return self.rates[0] if self.rates else self.rate
 
     def saved(self, i: int) -> dict[str, Tensor]:
-        """The optimizer's state of one hosted worker, in the same places before and after its first step: rows (P,), numbers,
-        and whether there is any."""
+        """The optimizer's state of one hosted worker, in the same places before and after its first step: rows (P,),
+        numbers, and whether there is any."""
         own = self.optimizer.state.get(self.rows[i if self.apart else 0], {})
         found = {"present": torch.tensor(float(bool(own)))}
         for name, empty in self.layout.items():
@@ -148,8 +150,9 @@ def optimizer_factory(settings, device) -> tuple[Callable, float]:
 def factor(settings, steps: int, step: int) -> float:
     """The share of ``lr`` at a global step of a named schedule with ``steps`` steps an epoch.
 
-    "steps": the product of the factors of ``lr_drops`` whose epoch has come; "cosine": (1 + cos(pi t / T)) / 2 over the whole
-    run; "constant": 1. With ``warmup`` epochs the rate first grows linearly from 1/(steps of the warm-up) of itself.
+    "steps": the product of the factors of ``lr_drops`` whose epoch has come; "cosine": (1 + cos(pi t / T)) / 2 over the
+    whole run; "constant": 1. With ``warmup`` epochs the rate first grows linearly from 1/(steps of the warm-up) of
+    itself.
     """
     share = 1.0
     if settings.schedule == "steps":

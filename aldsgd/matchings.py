@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import networkx as nx
 import numpy as np
 
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, brief, whole
 
 Edge = tuple[int, int]
 Matching = tuple[Edge, ...]
@@ -86,7 +86,7 @@ def worker_count(n: int) -> int:
     """n as an int, before anything of its size is built; ConfigError unless 1 <= n <= MOST_WORKERS."""
     n = whole(n, "the number of workers")
     if n < 1:
-        raise ConfigError(f"a graph needs at least one worker, not {n}")
+        raise ConfigError(f"a graph needs at least one worker, not {brief(n)}")
     if n > MOST_WORKERS:
         raise ConfigError(
             f"{brief(n)} workers are too many: graphs are meant for up to {MOST_WORKERS}, whose n x n matrices "
@@ -99,28 +99,6 @@ def edge_count(count: float) -> None:
     """Raise ConfigError for more edges than a graph may have, before they are built."""
     if count > MOST_EDGES:
         raise ConfigError(f"a graph of {count:.0f} edges is too large: up to {MOST_EDGES} are meant to work; use fewer")
-
-
-def whole(value, what: str) -> int:
-    """``value`` as an int, numpy's own ints too; ConfigError for anything else, fractions and text included."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ConfigError(f"{what} must be a whole number, not {brief(value)}") from None
-
-
-def brief(value, most: int = 60) -> str:
-    """``repr`` of a value of the user's, as one line that is not longer than it helps."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # Python does not write out ints of thousands of digits.
-        return "a number of thousands of digits"
-    return text if len(text) <= most else f"{text[: most - 20]}... ({len(text)} characters)"
-
-
-def plain(text: str) -> str:
-    """Text of the user's in a message, without quotes where it has nothing odd in it."""
-    return text if text.isprintable() and len(text) <= 200 else brief(text, 200)
 
 
 def checked_edges(n: int, edges: Iterable[Edge]) -> list[Edge]:

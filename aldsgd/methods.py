@@ -1,7 +1,7 @@
 """What a method is called, how it looks, which options it has, and how it is built; described without torch.
 
-A method's file ends in one ``Method``; ``baselines.registry`` finds it, and with it the method is on the command line, in
-tables and in figures.
+A method's file ends in one ``Method``; ``baselines.registry`` finds it, and with it the method is on the command line,
+in tables and in figures.
 """
 
 import inspect
@@ -38,8 +38,8 @@ class Variant(NamedTuple):
 def option(default, help: str, choices: tuple[str, ...] | str | None = None, recorded=True, more=False):
     """A field with the sentence that ``--help`` prints for it.
 
-    choices: its values, or "module:NAME" where they stand. more: they are not all that it can have. recorded: False for a
-    field that was added after runs had been recorded: at its default it is left out of the record, so that keys stay.
+    choices: its values, or "module:NAME" where they stand. more: they are not all that it can have. recorded: False for
+    a field that was added after runs had been recorded: at its default it is left out of the record, so that keys stay.
     """
     return field(default=default, metadata={"help": help, "choices": choices, "recorded": recorded, "more": more})
 
@@ -91,9 +91,9 @@ class Method:
     """A method's entry.
 
     name: on the command line and in records. label: in tables and figures. build: (options, setting) -> Algorithm.
-    options: an ``Options`` class. look: None for a colour of its own. variants: label -> Variant, where comparisons name
-    more than one. graph: whether it uses the communication graph. core: whether AL-DSGD and other wrappers can wrap it.
-    place: methods are listed in ascending order of it.
+    options: an ``Options`` class. look: None for a colour of its own. variants: label -> Variant, where comparisons
+    name more than one. graph: whether it uses the communication graph. core: whether AL-DSGD and other wrappers can
+    wrap it. place: methods are listed in ascending order of it.
     """
 
     name: str
@@ -119,8 +119,8 @@ class Method:
 def from_class(name: str, own: type) -> Method:
     """The entry of a user's class: its own ``METHOD``, or one made from what its constructor takes.
 
-    A constructor's first argument is the number of workers where it is called n, else the graphs; the others are options
-    and need defaults. Raises ConfigError where one has none, and for what is no class.
+    A constructor's first argument is the number of workers where it is called n, else the graphs; the others are
+    options and need defaults. Raises ConfigError where one has none, and for what is no class.
     """
     if isinstance(entry := getattr(own, "METHOD", None), Method):
         return entry
@@ -130,8 +130,12 @@ def from_class(name: str, own: type) -> Method:
         raise ConfigError(f"{name} is no class of a method; its first argument is n or the graphs") from None
     for parameter in rest:
         if parameter.default is parameter.empty:
-            raise ConfigError(f"{name}: its argument {parameter.name} has no default; give it one, so that it is an option")
-    made = {p.name: option(p.default, f"{p.name} of {own.__name__}") for p in rest if p.name not in ("seed", "rotation")}
+            raise ConfigError(
+                f"{name}: its argument {parameter.name} has no default; give it one, so that it is an option"
+            )
+    made = {
+        p.name: option(p.default, f"{p.name} of {own.__name__}") for p in rest if p.name not in ("seed", "rotation")
+    }
     annotations = {key: type(value.default) if value.default is not None else str for key, value in made.items()}
     options = dataclass(frozen=True)(type("Options", (Options,), {**made, "__annotations__": annotations}))
     given = {p.name for p in rest}

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from aldsgd.cache import cache_dir, replace_file
-from aldsgd.errors import ConfigError
-from aldsgd.matchings import brief
+from aldsgd.errors import ConfigError, brief
 from aldsgd.topology import Topology
 
 RULES = ("nonzero", "released")

@@ -81,14 +81,17 @@ class Neighbourhood:
         return torch.full((w,), len(score), device=device).scatter_reduce_(0, self.row, position, "amin")
 
     def entries_of(self, matrix: Sequence[Sequence[float]]) -> Tensor:
-        """Row coefficients (E,) of a matrix (n, n). Raises ConfigError where it has weight on workers that are not heard."""
+        """Row coefficients (E,) of a matrix (n, n). Raises ConfigError where it has weight on workers that are not
+        heard."""
         dense = torch.as_tensor(matrix, dtype=torch.float64)
         if dense.shape != (self.n, self.n):
             raise ConfigError(f"a matrix of shape {tuple(dense.shape)} for {self.n} workers; give n rows of n numbers")
         mine = dense[list(self.workers)]
         entries = mine[self.row.cpu(), self.col.cpu()]
         if not torch.isclose(entries.abs().sum(), mine.abs().sum(), rtol=1e-12, atol=0):
-            raise ConfigError("the matrix has weight between workers that no link of this step joins; add the edge, or 0")
+            raise ConfigError(
+                "the matrix has weight between workers that no link of this step joins; add the edge, or 0"
+            )
         return entries.to(self.row.device)
 
     def check(self, rows: Tensor, stochastic: bool) -> None:
@@ -99,4 +102,6 @@ class Neighbourhood:
         sums = torch.zeros(len(self.workers), dtype=torch.float64, device=self.row.device)
         sums.index_add_(0, self.row, rows.double())
         if not bool(rows.isfinite().all()) or stochastic and bool(((sums - 1).abs() > 1e-6).any()):
-            raise ConfigError("the coefficients of a worker do not sum to one; give the rest of one to the worker itself")
+            raise ConfigError(
+                "the coefficients of a worker do not sum to one; give the rest of one to the worker itself"
+            )

@@ -44,9 +44,9 @@ class LocalNetwork:
         n: number of workers with data. device: where the models lie. centres: number of workers without data.
 
     Attributes:
-        workers: ids of the hosted workers with data, all n here. hosted: the same with hosted centres. rank, size: number of
-        this process, and of all. step: set by the training loop, named when an exchange fails. wire_bytes: sent to other
-        processes so far. seconds: real time spent on exchanges.
+        workers: ids of the hosted workers with data, all n here. hosted: the same with hosted centres. rank, size:
+        number of this process, and of all. step: set by the training loop, named when an exchange fails. wire_bytes:
+        sent to other processes so far. seconds: real time spent on exchanges.
     """
 
     rank, size = 0, 1
@@ -86,7 +86,8 @@ class LocalNetwork:
 
     @timed
     def mix(self, models: Tensor, rows: Tensor, hood: Neighbourhood, codec: Codec | None = None) -> None:
-        """Multiply ``models`` (w, P) in place by the matrix that ``rows`` (E,) describes; here no row is ever packed."""
+        """Multiply ``models`` (w, P) in place by the matrix that ``rows`` (E,) describes; here no row is ever
+        packed."""
         mix_rows(models, hood, rows)
 
     @timed
@@ -99,7 +100,8 @@ class LocalNetwork:
         return mean_row(models)
 
     def consensus_distance(self, models: Tensor, mean: Tensor) -> float:
-        """||X - J X||_F^2 / n of the models (w, P) of workers with data about their ``mean`` (P,), summed in float64."""
+        """||X - J X||_F^2 / n of the models (w, P) of workers with data about their ``mean`` (P,), summed in
+        float64."""
         return square_distance(models, mean).item() / self.n
 
     def mean_of(self, groups: Sequence[Sequence[Tensor]]) -> list[Tensor]:

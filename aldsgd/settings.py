@@ -20,15 +20,16 @@ CHOICES = {"precision": tuple(PRECISIONS), "start": STARTS, "batchnorm": POLICIE
 class Settings:
     """How a run trains. Defaults are the paper's, except for the number of epochs.
 
-    epochs; batch: samples per worker and step; lr: one learning rate or one per worker; weight_decay: on every parameter;
-    optimizer: "sgd", "adam", "adamw", or what makes a ``torch.optim`` optimizer from parameters and ``lr``; momentum,
-    nesterov: of sgd; betas: of adam and adamw; schedule: "steps", "cosine", "constant" (``aldsgd.local.factor``), or what
-    makes a scheduler from the optimizer, stepped once per ``schedule_per`` ("step" or "epoch"); lr_drops: (epoch, factor)
-    pairs of "steps", applied from that epoch on; warmup: epochs; seed: of models, shards, batches; start: initial models
-    (``aldsgd.workers``); split: a name or a list of index arrays, dirichlet_alpha, min_shard (``aldsgd.data``);
-    augment: crop and flip; batchnorm, bn_images: policy (``aldsgd.evaluation``); eval_every: epochs between tests, the
-    last is always tested; precision: a name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with
-    compute_seconds per step stated by the user; device; engine (``aldsgd.engines``).
+    epochs; batch: samples per worker and step; lr: one learning rate or one per worker; weight_decay: on every
+    parameter; optimizer: "sgd", "adam", "adamw", or what makes a ``torch.optim`` optimizer from parameters and ``lr``;
+    momentum, nesterov: of sgd; betas: of adam and adamw; schedule: "steps", "cosine", "constant"
+    (``aldsgd.local.factor``), or what makes a scheduler from the optimizer, stepped once per ``schedule_per`` ("step"
+    or "epoch"); lr_drops: (epoch, factor) pairs of "steps", applied from that epoch on; warmup: epochs; seed: of
+    models, shards, batches; start: initial models (``aldsgd.workers``); split: a name or a list of index arrays,
+    dirichlet_alpha, min_shard (``aldsgd.data``); augment: crop and flip; batchnorm, bn_images: policy
+    (``aldsgd.evaluation``); eval_every: epochs between tests, the last is always tested; precision: a name of
+    ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by the user;
+    device; engine (``aldsgd.engines``).
 
     Raises ConfigError for a value that makes no sense.
     """

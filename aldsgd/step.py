@@ -25,13 +25,14 @@ class Rule(Protocol):
     def rows(self, hood: "Neighbourhood", losses: "Tensor | None", lr: "float | Tensor") -> "Tensor":
         """Row coefficients (E,) over the entries of the neighbourhood.
 
-        losses: (E,) mini-batch losses of the entries' workers, None where the step does not send them. lr: the rate of the
-        hosted workers, a scalar or (w,).
+        losses: (E,) mini-batch losses of the entries' workers, None where the step does not send them. lr: the rate of
+        the hosted workers, a scalar or (w,).
         """
 
 
 class Codec(Protocol):
-    """How a row travels: packed to a fixed size, and exactly restored where the method sends what the codec can hold."""
+    """How a row travels: packed to a fixed size, and exactly restored where the method sends what the codec can
+    hold."""
 
     def size(self, length: int, itemsize: int) -> int:
         """Bytes of a packed row of so many numbers of so many bytes."""
@@ -75,9 +76,9 @@ class Given:
 class Exchange:
     """Rows that meet: over which links, with which coefficients, and of which of a method's tensors.
 
-    rule: None for an all-reduce, whose coefficients are those of the mean. payload: names of the tensors, each of which is
-    exchanged with the same coefficients; "x" are the models. codec: how a row travels, None: as it is. stochastic: whether
-    rows sum to one, which is checked when an exchange is first taken.
+    rule: None for an all-reduce, whose coefficients are those of the mean. payload: names of the tensors, each of which
+    is exchanged with the same coefficients; "x" are the models. codec: how a row travels, None: as it is. stochastic:
+    whether rows sum to one, which is checked when an exchange is first taken.
     """
 
     links: Links
@@ -106,8 +107,8 @@ class Step:
     """What happens in one step besides the local move.
 
     before, after: exchanges before and after the move, in order; one alone need not be a tuple. losses: the mini-batch
-    losses that are sent ahead: "links" over the links of the first exchange (4 bytes in each message), "all" to everyone, or
-    None. acting: the workers that compute a gradient and move, None for all.
+    losses that are sent ahead: "links" over the links of the first exchange (4 bytes in each message), "all" to
+    everyone, or None. acting: the workers that compute a gradient and move, None for all.
     """
 
     before: tuple[Exchange, ...] = ()
@@ -140,7 +141,8 @@ class Step:
 
     @property
     def ahead(self) -> Exchange | None:
-        """The exchange that can be under way while the gradient is computed: the first before it, if no loss goes ahead."""
+        """The exchange that can be under way while the gradient is computed: the first before it, if no loss goes
+        ahead."""
         return self.before[0] if self.before and self.losses is None else None
 
 

@@ -1,9 +1,9 @@
 """One training step of the hosted workers with all that it reads and writes at fixed places.
 
 On a CUDA device with an engine that can be replayed, the step is recorded as CUDA graphs and replayed: batch gather,
-augmentation, forward, backward and weight decay in one; the update (leader choice, local rule, mixing) in one for each value
-of a ``Step`` and each learning rate. The host waits for the device only where an epoch ends. Anything else runs the same
-functions plainly.
+augmentation, forward, backward and weight decay in one; the update (leader choice, local rule, mixing) in one for each
+value of a ``Step`` and each learning rate. The host waits for the device only where an epoch ends. Anything else runs
+the same functions plainly.
 """
 
 import math
@@ -126,7 +126,8 @@ class Stepper:
         return [i for i, worker in enumerate(self.workers.hosted) if worker in step.acting]
 
     def finish(self) -> Tensor:
-        """End the epoch: each worker's mean training loss (w,) over its own steps, float64 on the CPU. The host waits."""
+        """End the epoch: each worker's mean training loss (w,) over its own steps, float64 on the CPU. The host
+        waits."""
         mean = (self.total / self.taken).cpu()
         if self.clock is not None:
             self.network.seconds = self.clock.stop()

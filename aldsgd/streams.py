@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, brief
 
 #: Append only: the place in this list is part of the stream.
 PURPOSES = ("noisy workers", "wrong labels", "torch", "graph", "own model", "statistics")
@@ -36,7 +36,7 @@ def sequence(purpose: str, seed: int, *numbers: int) -> np.random.SeedSequence:
     another stream's first number. Numbers beyond that raise ValueError.
     """
     if not (isinstance(seed, (int, np.integer)) and 0 <= seed < _WORD):
-        raise ConfigError(f"the seed must be a whole number from 0 to {_WORD - 1}, not {seed}")
+        raise ConfigError(f"the seed must be a whole number from 0 to {_WORD - 1}, not {brief(seed)}")
     if not all(0 <= number < _WORD for number in numbers):
         raise ValueError(f"the numbers of a stream must be from 0 to {_WORD - 1}, not {numbers}")
     if purpose in RECORDED:

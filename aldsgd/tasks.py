@@ -42,7 +42,9 @@ def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _correct_tokens(outputs: Tensor, targets: Tensor) -> Tensor:
     right = outputs.argmax(dim=-1) == targets
-    return torch.stack([right.sum().double(), torch.tensor(float(right.numel()), dtype=torch.float64, device=right.device)])
+    return torch.stack(
+        [right.sum().double(), torch.tensor(float(right.numel()), dtype=torch.float64, device=right.device)]
+    )
 
 
 def _moments(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -15,19 +15,8 @@ import networkx as nx
 import numpy as np
 
 from aldsgd.edge_file import read_edges
-from aldsgd.errors import ConfigError
-from aldsgd.matchings import (
-    Edge,
-    Matching,
-    brief,
-    checked_edges,
-    edge_count,
-    listed,
-    matchings_of,
-    plain,
-    whole,
-    worker_count,
-)
+from aldsgd.errors import ConfigError, brief, plain, whole
+from aldsgd.matchings import Edge, Matching, checked_edges, edge_count, listed, matchings_of, worker_count
 
 
 @dataclass(frozen=True)

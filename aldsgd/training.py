@@ -57,8 +57,8 @@ class Trainer:
 
     Args:
         algorithm: the method; its ``n`` is the number of workers. build: makes one model. data: data set.
-        settings: see ``Settings``. loss: (outputs, targets) -> scalar; None: that of the data's task (``aldsgd.tasks``).
-        hosting: where the workers live; by default all in this process (``aldsgd.network``), else a
+        settings: see ``Settings``. loss: (outputs, targets) -> scalar; None: that of the data's task
+        (``aldsgd.tasks``). hosting: where the workers live; by default all in this process (``aldsgd.network``), else a
             ``ProcessNetwork``, on the device of ``settings``.
 
     Attributes:
@@ -152,8 +152,8 @@ class Trainer:
         if self.diverged is None and (lived := int(self.stepper.lived.item())) < self.steps:
             self.diverged = epoch * self.steps + lived
             warnings.warn(
-                f"the run diverged: a loss was {self.stepper.bound:g} or more, or no number, at step {self.diverged} of {self.settings.epochs * self.steps} "
-                f"(lr = {self.local.lr}); try a smaller learning rate",
+                f"the run diverged: a loss was {self.stepper.bound:g} or more, or no number, at step {self.diverged} of "
+                f"{self.settings.epochs * self.steps} (lr = {self.local.lr}); try a smaller learning rate",
                 stacklevel=2,
             )
         self.seconds_compute += time.perf_counter() - started - (self.hosting.seconds - mixing)
@@ -219,10 +219,10 @@ class Trainer:
     ) -> Result:
         """Train all epochs; ``on_record`` gets the rows of each tested epoch as soon as they exist (rank 0 only).
 
-        checkpoints: folder in which to keep the run every ``checkpoint_every`` epochs, and to go on from what is there, with
-        the rows of the epochs before; rank 0's decides, the other ranks pass any. None: never.
-        deadline: a reading of ``time.perf_counter`` before which to stop at a checkpoint, if another epoch as long as
-        the last would pass it; TimeUp is raised then. It needs ``checkpoints``.
+        checkpoints: folder in which to keep the run every ``checkpoint_every`` epochs, and to go on from what is there,
+        with the rows of the epochs before; rank 0's decides, the other ranks pass any. None: never. deadline: a reading
+        of ``time.perf_counter`` before which to stop at a checkpoint, if another epoch as long as the last would pass
+        it; TimeUp is raised then. It needs ``checkpoints``.
         """
         settings, first, rows = self.settings, 0, []
         kept = None if checkpoints is None else Checkpoints(Path(checkpoints), self.identity())
@@ -280,7 +280,8 @@ class Trainer:
                 pass
 
     def _tensors(self, worker: int) -> dict[str, Tensor]:
-        """All that is kept of a worker or a centre, by name; of one that lives elsewhere, tensors of the same shapes."""
+        """All that is kept of a worker or a centre, by name; of one that lives elsewhere, tensors of the same
+        shapes."""
         hosted = self.hosting.hosted
         i = worker - hosted.start if worker in hosted else 0
         found = {"x": self.state.x[i]}
@@ -331,11 +332,11 @@ class Trainer:
             self.settings.epochs,
             lambda epoch: [(e, w) for e in range(every, epoch + 1, every) for w in (*range(rows), None)],
         )
-        numbers = [*state["meters"].values(), *state["seconds"], state["wire_bytes"]]
-        if not all(type(number) in (int, float) for number in numbers) or len(state["seconds"]) != 3:
-            raise ValueError("its meters are not numbers")
-        if set(state["meters"]) != set(self.meter.state()) or type(state["diverged"]) not in (int, type(None)):
-            raise ValueError("its meters are not those of a run")
+        numbers = [*(state["meters"][name] for name in self.meter.state()), *state["seconds"], state["wire_bytes"]]
+        if not all(type(number) in (int, float) and 0 <= number < float("inf") for number in numbers):
+            raise ValueError("its meters are no numbers of what was spent")
+        if len(state["seconds"]) != 3 or not isinstance(state["diverged"], int | None):
+            raise ValueError("its clocks or its note of divergence are missing")
         if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(rows)}:
             raise ValueError("its tensors are not those of this run's workers")
 
@@ -350,6 +351,7 @@ class Trainer:
             "workers": self.algorithm.n,
             "parameters": self.state.x.shape[1],
             "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
+            "model": hashlib.sha256(repr(self.workers.modules[0]).encode()).hexdigest()[:16],
             "data": content_hash(self.data),
             "shards": shards,
             "link": asdict(self.settings.link),
@@ -361,7 +363,11 @@ def _described(value):
     """A setting as JSON holds it: functions by their name, tuples as lists."""
     if several(value):
         return [_described(entry) for entry in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else getattr(value, "__qualname__", repr(value))
+    return (
+        value
+        if value is None or isinstance(value, bool | int | float | str)
+        else getattr(value, "__qualname__", repr(value))
+    )
 
 
 def train(
@@ -374,9 +380,11 @@ def train(
 ):
     """Train the workers of ``algorithm``, each with a model from ``build``, on ``data``; returns a ``Result``.
 
-    loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword arguments are those of ``Settings``.
-    Raises ConfigError for an argument that ``Settings`` does not have.
+    loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword arguments are those of
+    ``Settings``. Raises ConfigError for an argument that ``Settings`` does not have.
     """
     if unknown := set(settings) - {f.name for f in fields(Settings)}:
-        raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {', '.join(f.name for f in fields(Settings))}")
+        raise ConfigError(
+            f"unknown setting {sorted(unknown)[0]!r}; there are: {', '.join(f.name for f in fields(Settings))}"
+        )
     return Trainer(algorithm, build, data, Settings(**settings), loss).run(progress=progress)

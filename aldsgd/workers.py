@@ -90,10 +90,14 @@ class Workers:
         shapes, seen = [p.shape for p in trainable(self.modules[0])], set()
         for worker, module in zip(self.hosted, self.modules, strict=True):
             if [p.shape for p in trainable(module)] != shapes:
-                raise ConfigError(f"the model of worker {worker} has other parameters than the first; build equal models")
+                raise ConfigError(
+                    f"the model of worker {worker} has other parameters than the first; build equal models"
+                )
             places = {p.data_ptr() for p in trainable(module) if p.numel()}
             if seen & places:
-                raise ConfigError("build gives workers the same parameters; make a new model at each call, as a class does")
+                raise ConfigError(
+                    "build gives workers the same parameters; make a new model at each call, as a class does"
+                )
             seen |= places
 
     def compute_gradients(

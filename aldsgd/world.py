@@ -19,8 +19,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from aldsgd.errors import ConfigError
-from aldsgd.matchings import brief, is_number
+from aldsgd.errors import ConfigError, brief
+from aldsgd.matchings import is_number
 
 T = TypeVar("T")
 TIMEOUT, LONGEST = 300.0, 1e6

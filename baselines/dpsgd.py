@@ -29,8 +29,8 @@ class DPSGD(Algorithm):
         form: "adapt_then_combine" (step, then mix: released code) or "combine_while_adapt" (the original: the
             gradient is taken at the model before mixing).
         weights: "equal", W = I - alpha L with alpha = 2 / (lambda_2 + lambda_max), or "metropolis",
-            W_ij = 1 / (1 + max(d_i, d_j)). matrix: a W of one's own, (n, n), on one graph, instead of ``weights``; symmetric,
-            rows sum to one, zero between workers without an edge.
+            W_ij = 1 / (1 + max(d_i, d_j)). matrix: a W of one's own, (n, n), on one graph, instead of ``weights``;
+            symmetric, rows sum to one, zero between workers without an edge.
         alpha_rule: "nonzero" or "released", for disconnected graphs (``aldsgd.mixing``).
         allow_disconnected: accept a graph (or a union of graphs) on which the workers cannot agree.
 

@@ -54,7 +54,10 @@ def method(name: str) -> Method:
 @cache
 def _own(name: str) -> Method:
     found = imported(name)
-    return found if isinstance(found, Method) else from_class(name, found)
+    entry = found if isinstance(found, Method) else from_class(name, found)
+    for label, variant in entry.named().items():
+        VARIANTS.setdefault(label, variant._replace(standard=False))
+    return entry
 
 
 def imported(name: str):
@@ -87,23 +90,33 @@ def source_hash(name: str) -> str:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 
 
+def _recorded(record: Mapping) -> Method | None:
+    """The method of a recorded configuration; None where a user's own is not there any more, or broken."""
+    try:
+        return method(record.get("method"))
+    except Exception:  # a table of what is recorded does not depend on a file that may have changed since
+        return None
+
+
 def variant_of(record: Mapping) -> str:
-    """The label of the most specific variant whose fields all hold in a recorded configuration, else the method's own."""
+    """The label of the most specific variant whose fields all hold in a recorded configuration, else the method's
+    own."""
+    own = _recorded(record)
     fitting = [
         (len(variant.changes), label)
         for label, variant in VARIANTS.items()
         if all(record.get(name, None) == value for name, value in variant.changes.items())
     ]
-    return max(fitting)[1] if fitting else str(record.get("method"))
+    if fitting:
+        return max(fitting)[1]
+    return own.label if own else str(record.get("method"))
 
 
 def method_fields(record: Mapping) -> set[str]:
     """Fields of a record that belong to its method: runs that agree on all others were made under one condition."""
     known = {"method", "method_source", "graphs", "graph_order", "disconnected"}
-    for entry in METHODS.values():
-        known |= set(entry.defaults)
-    if ":" in str(record.get("method")):
-        known |= set(method(record["method"]).defaults)
+    for entry in (*METHODS.values(), _recorded(record)):
+        known |= set(entry.defaults) if entry else set()
     return known
 
 

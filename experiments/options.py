@@ -23,9 +23,7 @@ TIMEOUT = 300.0
 class Execution:
     """How runs are executed, which does not change their numbers beyond rounding."""
 
-    device: str = option(
-        "cpu", "where to train: cpu, cuda, cuda:1, ...; under torchrun cuda is one GPU per process"
-    )
+    device: str = option("cpu", "where to train: cpu, cuda, cuda:1, ...; under torchrun cuda is one GPU per process")
     data: str | None = option(None, "folder of the data sets (default: $ALDSGD_DATA, else data); digits needs none")
     download: bool = option(False, "let torchvision download a data set that is missing")
     results: str | None = option(None, "where runs are kept (default: results; preset smoke: a cache folder)")
@@ -34,14 +32,15 @@ class Execution:
     checkpoint_every: int = option(10, "epochs between checkpoints, from which a run that was cut off goes on; 0: none")
     time_limit: float | None = option(
         None,
-        "stop at a checkpoint before so many seconds are over; the same command goes on from there, and the exit code is 3 "
-        "as long as something is left",
+        "stop at a checkpoint before so many seconds are over; the same command goes on from there, and the exit code "
+        "is 3 as long as something is left",
     )
     engine: str = option(
         "auto", "how the workers of a process run, which changes rounding alone", "aldsgd.engines:ENGINES"
     )
     deterministic: bool = option(
-        False, "on a GPU: the same bits each time, also after going on from a checkpoint, but slower; a CPU always gives them"
+        False,
+        "on a GPU: the same bits each time, also after going on from a checkpoint, but slower; a CPU always gives them",
     )
     jobs: int = option(1, "processes, each with a run of its own at a time")
     quiet: bool = option(False, "no progress bars")
@@ -55,8 +54,8 @@ class Execution:
             raise ConfigError("--time-limit needs a positive number of seconds, and checkpoints to stop at")
         if self.checkpoint_every < 0:
             raise ConfigError(f"--checkpoint-every {self.checkpoint_every} must be a number of epochs, or 0 for never")
-        if not 0 < self.timeout < 1e7:
-            raise ConfigError(f"--timeout {self.timeout:g} must be a number of seconds above zero, and below 10^7")
+        if not 0 < self.timeout <= 1e6:
+            raise ConfigError(f"--timeout {self.timeout:g} must be a number of seconds above zero, up to 1000000")
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,7 +65,8 @@ class Parser(argparse.ArgumentParser):
         given = sys.argv[1:] if args is None else args
         spelled = (word.partition("=") for word in given)
         given = [
-            (name.replace("_", "-") if name.startswith("--") else name) + equals + value for name, equals, value in spelled
+            (name.replace("_", "-") if name.startswith("--") else name) + equals + value
+            for name, equals, value in spelled
         ]
         return super().parse_args(given, namespace)
 
@@ -91,7 +91,8 @@ def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: boo
     p.add_argument("--seeds", type=int, nargs="+", default=seeds, metavar="SEED",
                    help=f"one run of every configuration per seed (default: {shown})")  # fmt: skip
     p.add_argument("--link", choices=LINKS, default=None,
-                   help="link between workers that the modelled clock assumes (default: 10gbe, or the experiment's own)")  # fmt: skip
+                   help="link between workers that the modelled clock assumes (default: 10gbe, or the experiment's "
+                        "own)")  # fmt: skip
     add_fields(p, Execution, skip=() if jobs else ("jobs",))
     return p
 
@@ -205,11 +206,11 @@ def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
 
 
 def configuration(options: argparse.Namespace) -> RunConfig:
-    """The configuration that the options describe. Raises ConfigError for an option without effect, or of another method."""
+    """The configuration that the options describe. Raises ConfigError for an option that has no effect on it."""
     found = read_fields(options, RunConfig)
     if options.data and ":" in options.data and not Path(options.data).exists():
         if "dataset" in found:
-            raise ConfigError(f"--data {options.data} is a data set of your own; leave out --dataset {found['dataset']}")
+            raise ConfigError(f"--data {options.data} is a data set; leave out --dataset {found['dataset']}")
         found["dataset"], options.data = options.data, None
     if options.link and {"latency", "bandwidth"} & set(found):
         raise ConfigError("--link stands for a latency and a bandwidth; give it or them")

@@ -64,9 +64,7 @@ def every_method(base: RunConfig) -> list[Entry]:
 
 def entries_of(configurations: Callable[[str, int], list[Entry]], preset: str, seeds, link: str | None = None) -> list:
     """(label, seed, configuration) of every run of an experiment, seeds outermost."""
-    return [
-        (label, seed, linked(config, link)) for seed in seeds for label, config in configurations(preset, seed)
-    ]
+    return [(label, seed, linked(config, link)) for seed in seeds for label, config in configurations(preset, seed)]
 
 
 def script(file: str, doc: str, configurations: Callable[[str, int], list[Entry]], seeds=SEEDS, **defaults) -> None:

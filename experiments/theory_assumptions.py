@@ -27,10 +27,19 @@ from aldsgd.errors import ConfigError
 from aldsgd.graphs import paper_graph
 from aldsgd.leaders import ALDSGD
 from aldsgd.network import mean_row
-from aldsgd.training import Settings, Trainer
-from aldsgd.trajectories import LeaderProbe, Objective, curvature, difference_quotient, dissimilarity, gradient_variance
+from aldsgd.settings import Settings
+from aldsgd.theory import records
+from aldsgd.theory.trajectories import (
+    LeaderProbe,
+    Objective,
+    curvature,
+    difference_quotient,
+    dissimilarity,
+    gradient_variance,
+)
+from aldsgd.training import Trainer
 from baselines.dpsgd import DPSGD
-from experiments.common import command
+from experiments.command import command
 from experiments.theory_common import parser, run
 
 SPLITS = {"iid": {"split": "iid"}, "dirichlet 0.1": {"split": "dirichlet", "dirichlet_alpha": 0.1, "min_shard": 16}}
@@ -67,7 +76,7 @@ def one_run(setting: tuple, split: str, seed: int, root) -> tuple[list[dict], li
     dataset, model, lr, train_images, test_images, epochs, measured, every = setting
     data = load(dataset, root).subset(train_images, test_images)
     algorithm = ALDSGD(DPSGD(paper_graph(LEVEL)))
-    build = partial(models.build, model, data.classes, data.shape)
+    build = partial(models.build, model, data.outputs, data.shape)
     settings = Settings(epochs=epochs, lr=lr, batch=BATCH, weight_decay=DECAY, seed=seed, **SPLITS[split])
     trainer = Trainer(algorithm, build, data, settings)
     inputs = normalise(data.train_inputs, data.mean, data.std, torch.float32)
@@ -120,6 +129,15 @@ def tables(options) -> dict[str, pd.DataFrame]:
     images = image_setting(options)
     if images is not None:
         settings.append(images)
+    kept = records.described(options.results, "theory_assumptions")
+    if kept and kept["preset"] == "cpu":
+        before = set(records.read(options.results, "theory_assumptions")[1]["assumptions"]["dataset"])
+        now = {setting[0] for setting in settings}
+        if before != now:
+            raise ConfigError(
+                f"{options.results} holds this script's tables on {', '.join(sorted(before))}, and now it finds "
+                f"{', '.join(sorted(now))}: give --data, or choose another --results"
+            )
     rows, probes = [], []
     for setting in settings:
         # Convolutions take minutes a run: three seeds of them.
@@ -133,12 +151,12 @@ def tables(options) -> dict[str, pd.DataFrame]:
     return {"assumptions": pd.DataFrame(rows), "assumptions_leaders": pd.DataFrame(probes)}
 
 
-def main() -> None:
+def main(_session) -> None:
     p = parser(__doc__, seeds=(0, 1, 2, 3, 4))
     p.add_argument(
         "--data", default=None, metavar="DIR", help="folder of image data sets (default: $ALDSGD_DATA, else data)"
     )
-    run("theory_assumptions", p.parse_args(), tables)
+    run("theory_assumptions", p, tables)
 
 
 if __name__ == "__main__":

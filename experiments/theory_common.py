@@ -1,4 +1,4 @@
-"""What the scripts of the theory share: their command line, and writing their tables."""
+"""What the scripts of the theory share: their command line, where their tables go, and writing them."""
 
 import argparse
 import time
@@ -6,41 +6,61 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from aldsgd import theory_records
+from aldsgd.cache import cache_dir
 from aldsgd.errors import ConfigError
+from aldsgd.theory import records
+from experiments.options import Parser
 
 PRESETS = ("smoke", "cpu")
+#: Options that do not change what a table says.
+PLACES = ("preset", "results", "data")
 
 
-def parser(description: str, seeds: Sequence[int] = ()) -> argparse.ArgumentParser:
+def parser(description: str, seeds: Sequence[int] = ()) -> Parser:
     """The options of every theory script; --seeds only where ``seeds`` are given."""
-    p = argparse.ArgumentParser(description=description.strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(
+        description=description.strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     p.add_argument("--preset", choices=PRESETS, default="cpu",
                    help="smoke: seconds, to see that it runs; cpu: what THEORY.md shows (default: cpu)")  # fmt: skip
     if seeds:
         p.add_argument("--seeds", type=int, nargs="+", default=list(seeds), metavar="SEED",
                        help=f"independent runs (default: {' '.join(map(str, seeds))})")  # fmt: skip
-    p.add_argument("--results", default="results", metavar="DIR", help="where theory/ is kept (default: results)")
+    p.add_argument("--results", metavar="DIR", help="where theory/ is kept (default: results; for seeds or graphs of "
+                   "your own: my_results; preset smoke: a cache folder)")  # fmt: skip
     return p
 
 
-def run(script: str, options: argparse.Namespace, tables: Callable[[argparse.Namespace], Mapping[str, pd.DataFrame]]):
-    """Compute the tables of a script and write them. ConfigError before any work where they cannot be written."""
-    if any(seed < 0 for seed in getattr(options, "seeds", ())):
-        raise ConfigError("--seeds must not be negative")
-    if len(set(getattr(options, "seeds", ()))) < len(getattr(options, "seeds", ())):
+def run(script: str, p: Parser, tables: Callable[[argparse.Namespace], Mapping[str, pd.DataFrame]]) -> None:
+    """Compute the tables of a script and write them.
+
+    Tables of preset cpu are only ever replaced by those of the same options. Raises ConfigError before any work where
+    they would be replaced by others, or cannot be written.
+    """
+    options = p.parse_args()
+    seeds = getattr(options, "seeds", [])
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError("--seeds must not be negative, and below 2^32")
+    if len(set(seeds)) < len(seeds):
         raise ConfigError("--seeds names a seed twice: runs with one seed are one run")
-    theory_records.check_writable(options.results)
-    if options.preset == "smoke" and theory_records.preset_of(options.results, script) == "cpu":
-        raise ConfigError(
-            f"{options.results} holds {script}'s tables at preset cpu: give a smoke run another --results"
-        )
+    configuration = {name: value for name, value in vars(options).items() if name not in PLACES}
+    if options.results is None:
+        own = any(value != p.get_default(name) for name, value in configuration.items())
+        options.results = cache_dir() / "smoke" if options.preset == "smoke" else "my_results" if own else "results"
+    records.check_writable(options.results)
+    kept = records.described(options.results, script)
+    if kept and kept["preset"] == "cpu":
+        for name, value in {"preset": options.preset, **configuration}.items():
+            before = kept["preset"] if name == "preset" else kept["configuration"].get(name, value)
+            if before != value:
+                raise ConfigError(
+                    f"{options.results} holds {script}'s tables with other --{name}: choose another --results"
+                )
     started, used = time.perf_counter(), time.process_time()
     frames = tables(options)
-    configuration = {name: value for name, value in vars(options).items() if name not in ("preset", "results", "data")}
     configuration["seconds"] = round(time.perf_counter() - started, 1)
     # Of one core: what the script costs on a machine that does nothing else.
     configuration["cpu_seconds"] = round(time.process_time() - used, 1)
-    theory_records.write(options.results, script, frames, options.preset, configuration)
+    records.write(options.results, script, frames, options.preset, configuration)
     rows = ", ".join(f"{name}.csv ({len(frame)} rows)" for name, frame in frames.items())
-    print(f"{script}: {rows} in {configuration['seconds']} s")
+    print(f"{script}: {rows} in {configuration['seconds']} s, in {options.results}/{records.FOLDER}")

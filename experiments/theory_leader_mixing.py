@@ -16,7 +16,7 @@ import pandas as pd
 
 from aldsgd.graphs import parse_set
 from aldsgd.mixing import metropolis_matrix
-from aldsgd.theory_adversary import (
+from aldsgd.theory.adversary import (
     ellipsoid_rate,
     fixed_order_rate,
     greedy_rate,
@@ -25,8 +25,8 @@ from aldsgd.theory_adversary import (
     reachable_matrices,
     worst_one_step,
 )
-from aldsgd.theory_leaders import (
-    Step,
+from aldsgd.theory.leaders import (
+    GossipStep,
     column_moments,
     combine,
     compress,
@@ -43,9 +43,9 @@ from aldsgd.theory_leaders import (
     released_schedule,
     step_terms,
 )
-from aldsgd.theory_observed import observe_leaders
-from experiments.common import command
+from experiments.command import command
 from experiments.theory_common import parser, run
+from experiments.theory_observed import observe_leaders
 
 LEVELS = {"smoke": ("53.8",), "cpu": ("100", "84.6", "69.2", "53.8", "38.5")}
 COEFFICIENTS = {
@@ -68,7 +68,7 @@ RUNS = {"smoke": (("53.8", 1, "dpsgd"),),
 MOST_PAIRS = 400_000
 
 
-def degree_leads(schedule: list[Step]) -> float:
+def degree_leads(schedule: list[GossipStep]) -> float:
     """Expected share of workers whose maximum-degree leader is another worker."""
     shares = [
         chance * (degree_leaders(step.n, active) != np.arange(step.n)).mean()
@@ -78,7 +78,7 @@ def degree_leads(schedule: list[Step]) -> float:
     return float(sum(shares) / len(schedule))
 
 
-def random_ranks(level: str, count: int, core: str, schedule: list[Step], terms) -> list[dict]:
+def random_ranks(level: str, count: int, core: str, schedule: list[GossipStep], terms) -> list[dict]:
     """One line for each set of coefficients, exact."""
     rows = []
     for name, coefficients in COEFFICIENTS.items():
@@ -103,7 +103,7 @@ def random_ranks(level: str, count: int, core: str, schedule: list[Step], terms)
     return rows
 
 
-def adversarial(level: str, schedule: list[Step], graphs: int, sample: int, most_pairs: int) -> dict:
+def adversarial(level: str, schedule: list[GossipStep], graphs: int, sample: int, most_pairs: int) -> dict:
     """Bounds on the rate of the worst leaders on the D-PSGD core."""
     weights = pulls(*COEFFICIENTS["README"])
     n = schedule[0].n
@@ -197,8 +197,8 @@ def tables(options) -> dict[str, pd.DataFrame]:
     }
 
 
-def main() -> None:
-    run("theory_leader_mixing", parser(__doc__, seeds=(0, 1, 2, 3, 4)).parse_args(), tables)
+def main(_session) -> None:
+    run("theory_leader_mixing", parser(__doc__, seeds=(0, 1, 2, 3, 4)), tables)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 What:     quadratics with a common Hessian and chosen L, mu, sigma and zeta (1 and 0), and non-convex logistic
           regression with bounds on its constants; eta = c sqrt(n/K). Measured: (1/K) sum ||grad F(mean)||^2 for n = 1
-          to 64 and a range of K, its slope in K and in n, the bound of aldsgd.theory.rate_bound. D-PSGD, MATCHA and
-          AL-DSGD on exponential graphs and on the paper's 53.8 % graph; AL-DSGD also with leaders by the losses of a
-          second, independent draw, which the method does not take. The floor at which AL-DSGD stops on complete
-          graphs, against aldsgd.quadratics.selection_floor. Exact second moments against simulation, step by step.
+          to 64 and a range of K, its slope in K and in n, the bound of aldsgd.theory.bounds.rate_bound. D-PSGD, MATCHA
+          and AL-DSGD on exponential graphs and on the paper's 53.8 % graph; AL-DSGD also with leaders by the losses of
+          a second, independent draw, which the method does not take. The floor at which AL-DSGD stops on complete
+          graphs, against aldsgd.theory.quadratics.selection_floor. Exact moments against simulation, step by step.
 Command:  python -m experiments.theory_rate
 Hardware: two CPU cores. Time: about five minutes.
 Expect:   slopes near -1/2 in K and in n for D-PSGD, the bound never exceeded by D-PSGD and MATCHA. AL-DSGD's slope in K
@@ -20,7 +20,19 @@ import pandas as pd
 
 from aldsgd.graphs import Topology, complete, exponential, paper_graph, paper_set
 from aldsgd.mixing import matcha_weights
-from aldsgd.quadratics import (
+from aldsgd.statistics import mean_interval
+from aldsgd.theory.bounds import largest_step, rate_bound
+from aldsgd.theory.leaders import (
+    GossipStep,
+    combine,
+    covariance_operator,
+    dpsgd_schedule,
+    matcha_schedule,
+    mean_matrix,
+    pulls,
+    step_terms,
+)
+from aldsgd.theory.quadratics import (
     Logistic,
     Quadratics,
     exact_trajectory,
@@ -29,20 +41,8 @@ from aldsgd.quadratics import (
     selection_floor,
     simulate,
 )
-from aldsgd.statistics import mean_interval
-from aldsgd.theory import fastest_rho, largest_step, rate_bound, spectrum
-from aldsgd.theory_leaders import (
-    Step,
-    combine,
-    covariance_operator,
-    dpsgd_schedule,
-    laplacian,
-    matcha_schedule,
-    mean_matrix,
-    pulls,
-    step_terms,
-)
-from experiments.common import command
+from aldsgd.theory.spectra import fastest_rho, spectrum
+from experiments.command import command
 from experiments.theory_common import parser, run
 
 WORKERS = {"smoke": (1, 4), "cpu": (1, 2, 4, 8, 16, 32, 64)}
@@ -72,10 +72,9 @@ def start_of(name: str) -> np.ndarray:
 
 def methods(graph: Topology, spec: str) -> dict:
     """(mixer, rho or NaN where no bound is claimed, whether losses come from a second draw) by name."""
-    schedule = dpsgd_schedule([graph])
+    (step,) = schedule = dpsgd_schedule([graph])
     rho = fastest_rho(spectrum(graph)) if graph.n > 1 else 0.0
-    w = np.eye(graph.n) - schedule[0].alpha * laplacian(graph.n, schedule[0].events[0][1])
-    found = {"D-PSGD": (gossip_mixer([w]), rho, False)}
+    found = {"D-PSGD": (gossip_mixer([step.gossip(graph.matchings)]), rho, False)}
     if spec.startswith("paper"):
         found["MATCHA"] = (
             leader_mixer(matcha_schedule([graph], 0.5), (1, 0, 0)),
@@ -174,7 +173,7 @@ def exact_against_simulated(options) -> pd.DataFrame:
     start, eta = start_of("quadratics"), 0.1
     runs = 200 if options.preset == "smoke" else 2000
     steps = max(k for k in TRAJECTORY if options.preset != "smoke" or k < 60)
-    cases: dict[str, tuple[list[Step], tuple]] = {
+    cases: dict[str, tuple[list[GossipStep], tuple]] = {
         "D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), (1.0, 0.0, 0.0)),
         "MATCHA": (matcha_schedule([paper_graph(53.8)], 0.5), (1.0, 0.0, 0.0)),
         "AL-DSGD on D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), README),
@@ -225,8 +224,8 @@ def tables(options) -> dict[str, pd.DataFrame]:
     }
 
 
-def main() -> None:
-    run("theory_rate", parser(__doc__, seeds=tuple(range(20))).parse_args(), tables)
+def main(_session) -> None:
+    run("theory_rate", parser(__doc__, seeds=tuple(range(20))), tables)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,22 @@ Expect:   seconds per exchange in proportion to edges; iterations to agree hardl
 
 import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from aldsgd.algorithm import Algorithm, iterate
+from aldsgd.algorithm import Algorithm, advance
 from aldsgd.graphs import Topology, erdos_renyi, exponential, ring, torus
 from aldsgd.leaders import ALDSGD
+from aldsgd.local import LocalRule
+from aldsgd.mixing import metropolis_matrix
 from aldsgd.network import LocalNetwork
-from aldsgd.theory import circulant_spectrum
-from experiments.common import command
+from aldsgd.settings import Settings
+from aldsgd.theory.spectra import circulant_spectrum
+from baselines.dpsgd import DPSGD
+from experiments.command import command
 from experiments.theory_common import parser, run
 
 WORKERS = {"smoke": (8, 32), "cpu": (8, 32, 128, 512, 1024, 4096)}
@@ -57,8 +62,6 @@ def metropolis_rho(name: str, graph: Topology) -> float:
         one, two = (circulant_spectrum(side, [1]) for side in torus_sides(graph.n))
         eigenvalues = np.sort((one[:, None] + two[None]).ravel())
     elif graph.n <= 1024:
-        from aldsgd.mixing import metropolis_matrix
-
         values = np.linalg.eigvalsh(metropolis_matrix(graph))
         return float(max(abs(values[0]), abs(values[-2])) ** 2)
     else:
@@ -66,19 +69,6 @@ def metropolis_rho(name: str, graph: Topology) -> float:
     # Every degree is the same, so W = I - L / (1 + degree).
     values = 1 - eigenvalues / (1 + graph.degrees[0])
     return float(max(abs(values[1]), abs(values[-1])) ** 2)
-
-
-class Metropolis(Algorithm):
-    """Gossip with Metropolis weights on one graph, all edges at each step; needs no spectrum."""
-
-    def __init__(self, graph: Topology):
-        self.n, self.active = graph.n, graph.matchings
-
-    def matchings(self, t):
-        return self.active
-
-    def after(self, t, hood):
-        return hood.gossip(1 / (1 + hood.degree.maximum(hood.own_degree)))
 
 
 class StackedQuadratics:
@@ -178,14 +168,26 @@ def disagreement(x) -> float:
     return float((x - x.mean(dim=0)).square().sum() / len(x))
 
 
+def step_on(x: torch.Tensor, algorithm: Algorithm, lr: float):
+    """A function (k, gradients, losses) that takes step k of the method on the rows of ``x`` (n, d), in place."""
+    network, state = LocalNetwork(algorithm.n), SimpleNamespace(x=x)
+    local = LocalRule(x, range(algorithm.n), Settings(lr=lr), steps=1)
+
+    def step(k, gradients, losses):
+        advance(algorithm, algorithm.step(k), network, state, gradients, local, losses)
+
+    return step
+
+
 def one_run(algorithm: Algorithm, problem, k_max: int) -> dict:
     """Iterations to the target (NaN if censored), consensus distance over the last fifth, final share of the excess."""
-    network, x = LocalNetwork(algorithm.n), problem.start.clone()
+    x = problem.start.clone()
+    step = step_on(x, algorithm, problem.eta)
     first = problem.excess(x)
     reached, distances = math.nan, []
     for k in range(k_max):
         losses, gradients = problem.draw(x)
-        iterate(algorithm, k, network, x, gradients, problem.eta, losses)
+        step(k, gradients, losses)
         if math.isnan(reached) and problem.excess(x) <= problem.target * first:
             reached = k + 1
         if k >= k_max - k_max // 5:
@@ -201,12 +203,11 @@ def cost(algorithm: Algorithm, repeats: int) -> float:
 
     The least of the repeats, because whatever else the machine does only ever adds to it.
     """
-    network = LocalNetwork(algorithm.n)
     x, gradients = torch.randn(algorithm.n, DIMENSIONS), torch.zeros(algorithm.n, DIMENSIONS)
-    losses, seconds = torch.rand(algorithm.n), []
+    losses, seconds, step = torch.rand(algorithm.n), [], step_on(x, algorithm, 0.0)
     for k in range(repeats + 3):
         started = time.perf_counter()
-        iterate(algorithm, k, network, x, gradients, 0.0, losses)
+        step(k, gradients, losses)
         seconds.append(time.perf_counter() - started)
     return min(seconds[3:])
 
@@ -221,7 +222,7 @@ def tables(options) -> dict[str, pd.DataFrame]:
                 continue
             rho = metropolis_rho(name, graph)
             for method in ("D-PSGD", "AL-DSGD on D-PSGD"):
-                core = Metropolis(graph)
+                core = DPSGD(graph, weights="metropolis")
                 algorithm = core if method == "D-PSGD" else ALDSGD(core)
                 label = {"graph": name, "method": method, "n": n, "edges": len(graph.edges)}
                 costs.append({**label, "entries": n + 2 * len(graph.edges),
@@ -235,8 +236,8 @@ def tables(options) -> dict[str, pd.DataFrame]:
     return {"scaling": pd.DataFrame(rows), "scaling_cost": pd.DataFrame(costs)}
 
 
-def main() -> None:
-    run("theory_scaling", parser(__doc__, seeds=(0, 1, 2)).parse_args(), tables)
+def main(_session) -> None:
+    run("theory_scaling", parser(__doc__, seeds=(0, 1, 2)), tables)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ Expect:   the released schedule on one graph never agrees; the paper's 38.5 % gr
 import numpy as np
 import pandas as pd
 
+from aldsgd.errors import ConfigError
 from aldsgd.graphs import Rotation, Topology, parse, parse_set
-from aldsgd.mixing import check_gossip_matrix, matcha_weights
-from aldsgd.theory import effective_neighbours, period_contraction, spectrum, union_components
-from aldsgd.theory_leaders import Step, dpsgd_schedule, laplacian, matcha_schedule, released_schedule
-from experiments.common import command
+from aldsgd.mixing import MOST_WORKERS, check_gossip_matrix, matcha_weights
+from aldsgd.theory.leaders import GossipStep, dpsgd_schedule, matcha_schedule, released_schedule
+from aldsgd.theory.spectra import effective_neighbours, period_contraction, spectrum, union_components
+from experiments.command import command
 from experiments.theory_common import parser, run
 
 LEVELS = ("100", "84.6", "69.2", "53.8", "38.5")
@@ -25,26 +26,22 @@ OTHERS = {"matcha:1": 16, "matcha:2": 16, "matcha:3": 16, "matcha:4": 16, "ring"
 BUDGETS = {"smoke": (0.5, 1.0), "cpu": tuple(round(0.1 * k, 1) for k in range(1, 11))}
 DECAY = 0.9  # of the noise, in the effective number of neighbours
 MOST_EVENTS = 10  # matchings whose subsets are all listed
+MOST_NEIGHBOURS = 32  # workers whose effective neighbours, spectra of n^2 x n^2, are worth their time
 
 
-def gossip(step: Step) -> np.ndarray:
-    """W of a step whose edges are certain."""
-    return np.eye(step.n) - step.alpha * laplacian(step.n, step.events[0][1])
-
-
-def gossip_square(step: Step) -> np.ndarray:
+def gossip_square(step: GossipStep) -> np.ndarray:
     """E[W (x) W] (n^2, n^2)."""
     total = 0
     for chance, active in step.events:
-        w = np.eye(step.n) - step.alpha * laplacian(step.n, active)
+        w = step.gossip(active)
         total = total + chance * np.kron(w, w)
     return total
 
 
-def period_row(method: str, spec: str, graphs, schedule: list[Step], order: str = "uniform") -> dict:
+def period_row(method: str, spec: str, graphs, schedule: list[GossipStep], order: str = "uniform") -> dict:
     """One line for a periodic schedule with certain edges."""
     n = schedule[0].n
-    matrices = [gossip(step) for step in schedule]
+    matrices = [step.gossip(step.events[0][1]) for step in schedule]
     for w in matrices:
         check_gossip_matrix(w)
     parts = union_components(n, [matching for step in schedule for matching in step.events[0][1]])
@@ -56,7 +53,8 @@ def period_row(method: str, spec: str, graphs, schedule: list[Step], order: str 
         "alpha": schedule[0].alpha, "smallest_entry": min(w.min() for w in matrices),
         "row_error": max(abs(w.sum(axis=0) - 1).max() for w in matrices),
         "norm": found["norm"], "rate": found["rate"], "rho": found["radius"],
-        "neighbours": effective_neighbours(np.kron(matrices[0], matrices[0]), DECAY) if static else np.nan,
+        "neighbours": effective_neighbours(np.kron(matrices[0], matrices[0]), DECAY)
+        if static and n <= MOST_NEIGHBOURS else np.nan,
         "cut_off": " | ".join(" ".join(map(str, part)) for part in parts) if len(parts) > 1 else "",
     }  # fmt: skip
 
@@ -86,7 +84,7 @@ def budget_rows(spec: str, base: Topology, budgets) -> list[dict]:
     rows = []
     for budget in budgets:
         weights = matcha_weights(base, budget)
-        events = len(base.matchings) <= MOST_EVENTS
+        events = len(base.matchings) <= MOST_EVENTS and base.n <= MOST_NEIGHBOURS
         square = gossip_square(matcha_schedule([base], budget)[0]) if events else None
         rows.append(
             {
@@ -102,9 +100,14 @@ def tables(options) -> dict[str, pd.DataFrame]:
     smoke = options.preset == "smoke"
     graphs = {"paper:53.8": 8, "ring": 8} if smoke else dict.fromkeys(PAPER, 8) | OTHERS
     graphs |= {spec: None for spec in options.graph if spec not in graphs}
+    # All of them first, so that a graph that cannot be used is noticed before any work.
+    bases = {spec: parse(spec, workers) for spec, workers in graphs.items()}
+    for spec, base in bases.items():
+        if not 2 <= base.n <= MOST_WORKERS or not base.edges:
+            raise ConfigError(f"--graph {spec} must have an edge, and at most {MOST_WORKERS} workers")
     values, rows, budgets = [], [], []
     for spec, workers in graphs.items():
-        base = parse(spec, workers)
+        base = bases[spec]
         for index, value in enumerate(spectrum(base)):
             values.append(
                 {"graph": spec, "workers": base.n, "edges": len(base.edges), "index": index, "laplacian": value}
@@ -118,11 +121,11 @@ def tables(options) -> dict[str, pd.DataFrame]:
     }
 
 
-def main() -> None:
+def main(_session) -> None:
     p = parser(__doc__)
     p.add_argument("--graph", action="append", default=[], metavar="SPEC",
                    help="a graph of yours besides the built-in ones, such as file:edges.txt; repeatable")  # fmt: skip
-    run("theory_spectrum", p.parse_args(), tables)
+    run("theory_spectrum", p, tables)
 
 
 if __name__ == "__main__":

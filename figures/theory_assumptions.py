@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 
 from aldsgd.statistics import mean_interval
 from figures import style
-from figures.theory_common import frames, panel_letter, plain, run
+from figures.common import script
+from figures.theory_common import frames, panel_letter, plain
 
 KINDS = ["dataset", "model"]
 
@@ -110,9 +111,5 @@ def draw(results: Path, out: Path) -> list[Path]:
         return style.save(fig, out / "theory_assumptions")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    return run(__doc__.splitlines()[0], draw, arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("theory_assumptions", draw))

@@ -1,15 +1,11 @@
-"""What the figures of the theory share: reading their tables, their command line, and legends of plain lines."""
+"""What the figures of the theory share: reading their tables, and legends of plain lines."""
 
-import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from aldsgd import theory_records
-from aldsgd.errors import ConfigError
+from aldsgd.theory import records
 
 # For what is no method: levels, workers, graphs. Dark to light, told apart by line style and marker as well.
 COLORS = ("#440154", "#31688E", "#35B779", "#E69F00", "#D55E00", "#888888", "#CC79A7", "#000000")
@@ -20,7 +16,7 @@ LEADERS = {"dpsgd": "AL-DSGD on D-PSGD", "matcha": "AL-DSGD on MATCHA"}
 
 def frames(results: Path, script: str) -> dict[str, pd.DataFrame]:
     """The tables of a script. Raises ConfigError, naming the command, where one is missing."""
-    return theory_records.read(results, script)[1]
+    return records.read(results, script)[1]
 
 
 def plain(number: int) -> dict:
@@ -30,18 +26,3 @@ def plain(number: int) -> dict:
 
 def panel_letter(axes: Axes, letter: str, title: str) -> None:
     axes.set_title(f"({letter}) {title}")
-
-
-def run(description: str, draw: Callable[[Path, Path], list[Path]], arguments: list[str] | None = None) -> int:
-    """The command line of a figure: ``--results`` and ``--out``; what the user got wrong is one line."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables (default: results)")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder to write into (default: figures)")
-    options = parser.parse_args(arguments)
-    try:
-        for path in draw(options.results, options.out):
-            print(path)
-    except ConfigError as error:
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
-        return 2
-    return 0

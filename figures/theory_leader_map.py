@@ -16,7 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.theory_common import CORES, frames, plain, run
+from figures.common import script
+from figures.theory_common import CORES, frames, plain
 
 README = (0.38, 0.26)  # b and c of c1 = 0.3, c2 = 0.1, p1 = p2 = 0.2
 
@@ -85,9 +86,5 @@ def draw(results: Path, out: Path) -> list[Path]:
         return style.save(fig, out / "theory_leader_map")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    return run(__doc__.splitlines()[0], draw, arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("theory_leader_map", draw))

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 
 from aldsgd.statistics import mean_interval
 from figures import style
-from figures.theory_common import LEADERS, frames, panel_letter, run
+from figures.common import script
+from figures.theory_common import LEADERS, frames, panel_letter
 
 
 def cases(rows) -> list[tuple[str, int]]:
@@ -115,9 +116,5 @@ def draw(results: Path, out: Path) -> list[Path]:
         return style.save(fig, out / "theory_leader_mixing")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    return run(__doc__.splitlines()[0], draw, arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("theory_leader_mixing", draw))

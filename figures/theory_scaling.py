@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.theory_common import frames, panel_letter, plain, run
+from figures.common import script
+from figures.theory_common import frames, panel_letter, plain
 
 METHODS = (("D-PSGD", "-"), ("AL-DSGD on D-PSGD", "--"))
 
@@ -93,9 +94,5 @@ def draw(results: Path, out: Path) -> list[Path]:
         return style.save(fig, out / "theory_scaling")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    return run(__doc__.splitlines()[0], draw, arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("theory_scaling", draw))

@@ -14,7 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from figures import style
-from figures.theory_common import frames, panel_letter, plain, run
+from figures.common import script
+from figures.theory_common import frames, panel_letter, plain
 
 SHOWN = ("paper:100", "paper:69.2", "paper:53.8", "matcha:1", "matcha:3", "ring")
 SCHEDULES = (
@@ -98,9 +99,5 @@ def draw(results: Path, out: Path) -> list[Path]:
         return style.save(fig, out / "theory_spectrum")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    return run(__doc__.splitlines()[0], draw, arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("theory_spectrum", draw))

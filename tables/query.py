@@ -202,7 +202,7 @@ def agree(a: Mapping, b: Mapping) -> bool:
     method uses none, the graph."""
     own = method_fields(a) | method_fields(b) | {"seed"}
     if not (a.get("graph") and b.get("graph")):
-        own |= {"graph", "graph_seed"}
+        own |= {name for name in {*a, *b} if name.startswith("graph")}
     return all(a.get(name) == b.get(name) for name in {*a, *b} - own)
 
 

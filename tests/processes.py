@@ -13,13 +13,11 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from aldsgd import models
 from aldsgd.algorithm import Algorithm
 from aldsgd.codecs import Sparse
 from aldsgd.datasets import load
@@ -81,7 +79,7 @@ def trained(config: RunConfig, world: World) -> dict:
 
         kind.rows = logged
     hosting = ProcessNetwork(config.workers, world) if world.size > 1 else LocalNetwork(config.workers)
-    build = partial(models.build, config.model, data.classes, data.shape)
+    build = config.build(data)
     trainer = Trainer(algorithm, build, data, config.settings(), hosting=hosting)
     result = trainer.run()
     for kind, rows in selected.items():
@@ -174,12 +172,16 @@ def graph_algorithm(name: str) -> Algorithm:
 
 
 def walk(name: str, hosting: LocalNetwork) -> np.ndarray:
-    """Steps toward one point per worker, with losses that make leaders change; all models, (8 + centres, 33), on rank 0."""
+    """Steps toward one point per worker, with losses that make leaders change; all models, (8 + centres, 33), on rank
+    0."""
     algorithm, hosted, data = graph_algorithm(name), list(hosting.hosted), len(hosting.workers)
     rng = np.random.default_rng(0)
     start, goal = (torch.tensor(rng.normal(size=(8 + algorithm.centres, 33)))[hosted] for _ in range(2))
     models, delays = start.clone(), np.random.default_rng(hosting.rank)
-    state, local = state_of(algorithm, models), rule(models, hosting, 0.1, momentum=0.5 if name == "everything" else 0.0)
+    state, local = (
+        state_of(algorithm, models),
+        rule(models, hosting, 0.1, momentum=0.5 if name == "everything" else 0.0),
+    )
     for t in range(500 if name == "random" else 60):
         hosting.step = t
         if hosting.size > 1 and delays.random() < 0.1:

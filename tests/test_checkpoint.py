@@ -41,9 +41,9 @@ def without_clocks(rows):
 
 @pytest.mark.parametrize("eval_every", [1, 3])
 def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
-    unhit = trainer(epochs=5, eval_every=eval_every)
+    unhit = trainer(epochs=5, eval_every=eval_every, momentum=0.9)
     expected = unhit.run()
-    crashed, kept = trainer(epochs=5, eval_every=eval_every), tmp_path / "run"
+    crashed, kept = trainer(epochs=5, eval_every=eval_every, momentum=0.9), tmp_path / "run"
 
     def crash(epoch, *rest, train=crashed.train_epoch):
         if epoch == 4:
@@ -53,7 +53,7 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
     crashed.train_epoch = crash
     with pytest.raises(Crash):
         crashed.run(checkpoints=kept, checkpoint_every=2)
-    resumed, told = trainer(epochs=5, eval_every=eval_every), []
+    resumed, told = trainer(epochs=5, eval_every=eval_every, momentum=0.9), []
     # What a crash leaves of the workers must not matter.
     resumed.workers.parameters.fill_(torch.nan)
     trained = []
@@ -245,7 +245,11 @@ STATES = {
     "list in a row": rows(lambda found: [{**found[0], "train_loss": [1]}, *found[1:]]),
     "a meter as text": lambda state: {**state, "meters": {**state["meters"], "bytes": "1"}},
     "a meter missing": lambda state: {**state, "meters": without("bytes")(state["meters"])},
+    "a meter below zero": lambda state: {**state, "meters": {**state["meters"], "bytes": -1}},
+    "a meter without end": lambda state: {**state, "meters": {**state["meters"], "modelled": float("inf")}},
     "meters null": lambda state: {**state, "meters": None},
+    "one clock": lambda state: {**state, "seconds": [1.0]},
+    "a clock as text": lambda state: {**state, "seconds": ["1", 1.0, 1.0]},
     "a time as text": lambda state: {**state, "seconds": ["1", 1.0, 1.0]},
     "a time missing": lambda state: {**state, "seconds": state["seconds"][:2]},
     **{f"no {name}": without(name) for name in ("epoch", "rows", "meters", "seconds", "wire_bytes", "diverged")},
@@ -264,7 +268,8 @@ WORKERS = {
 
 
 def test_what_was_stopped_goes_on_to_the_rows_of_a_whole_run(tmp_path, whole_rows):
-    assert without_clocks(trainer(epochs=4).run(checkpoints=started(tmp_path / "run")).rows) == whole_rows
+    started(tmp_path / "run")
+    assert without_clocks(trainer(epochs=4).run(checkpoints=tmp_path / "run").rows) == whole_rows
 
 
 @pytest.fixture(scope="module")
@@ -286,13 +291,13 @@ def test_a_state_that_this_run_cannot_have_is_passed_over(tmp_path, change):
 
 
 def test_a_state_file_that_was_edited_is_passed_over(tmp_path, whole_rows):
-    kept = started(tmp_path / "run")
+    started(tmp_path / "run")
     path = tmp_path / "run" / "epoch-000002" / "state.json"
     record = json.loads(path.read_text())
     record["state"]["rows"][3]["train_loss"] += 1
     path.write_text(json.dumps(record))
     with pytest.warns(UserWarning, match="state.json was changed or damaged"):
-        assert without_clocks(trainer(epochs=4).run(checkpoints=kept).rows) == whole_rows
+        assert without_clocks(trainer(epochs=4).run(checkpoints=tmp_path / "run").rows) == whole_rows
 
 
 # Disks and folders

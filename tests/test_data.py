@@ -111,6 +111,12 @@ def test_steps_per_epoch(samples, n, b, steps):
     assert steps_per_epoch(samples, n, b) == steps
 
 
+@pytest.mark.parametrize("n, b", [(0, 16), (-1, 16), (8, 0), (2.5, 16), (8, None)])
+def test_steps_of_no_workers_or_samples_are_refused(n, b):
+    with pytest.raises(ConfigError, match="must be"):
+        steps_per_epoch(100, n, b)
+
+
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(1, 40), batch=st.integers(1, 9), steps=st.integers(1, 5), seed=st.integers(0, 9))
 def test_every_pass_over_a_shard_shows_each_sample_once(size, batch, steps, seed):

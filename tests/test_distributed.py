@@ -7,14 +7,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 
-from aldsgd import models, world
+from aldsgd import world
 from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork, SharedNeighbourhood
 from aldsgd.errors import ConfigError
@@ -229,13 +228,14 @@ def test_processes_without_a_meeting_place_say_so(monkeypatch):
         join(timeout=2)
 
 
-def test_a_script_in_such_an_environment_ends_with_one_line():
-    environment = {**os.environ, "WORLD_SIZE": "many"}
+@pytest.mark.parametrize("name, text", [("WORLD_SIZE", "many"), ("RANK", "x"), ("RANK", "3")])
+def test_a_script_in_such_an_environment_ends_with_one_line(name, text):
+    environment = {**os.environ, name: text}
     done = subprocess.run(
         [sys.executable, "-m", "tests.killed_run"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: WORLD_SIZE='many'") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {name}=") and text in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_an_error_carries_the_world_it_happened_in(monkeypatch):
@@ -355,7 +355,7 @@ def test_combine_while_adapt_is_under_way_during_the_gradient():
             super().mix(models, rows, hood, codec)
 
     data, config = load("digits").subset(256, 100), METHODS["dpsgd_cwa"]
-    build = partial(models.build, "logistic", data.classes, data.shape)
+    build = config.build(data)
     trainer = Trainer(config.algorithm(2), build, data, config.settings(), hosting=Watched(8))
     compute = trainer.workers.compute_gradients
     trainer.workers.compute_gradients = lambda *arguments: calls.append("gradient") or compute(*arguments)

@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-import paper_tables
 from aldsgd.data import split
 from aldsgd.datasets import load
 from aldsgd.differences import label_noise, scaled
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse
 from aldsgd.links import Pairs
-from aldsgd.listings import load_experiment, write_experiment
+from aldsgd.listings import write_experiment
 from aldsgd.neighbourhood import Neighbourhood
 from aldsgd.records import RunStore, key
 from baselines.registry import VARIANTS
@@ -31,11 +30,8 @@ from experiments.configuration import RunConfig
 from experiments.heterogeneous import spread_rates
 from experiments.options import Execution
 from experiments.pool import Pool
-from experiments.runner import check, prepare, refuse_failed, train_run, work
-from experiments.scales import CIFAR10, CIFAR100, CPU_CIFAR10, EVERY, SMALL, method
-from figures import all as figures
-from tables.experiments import islands
-from tables.links import modelled_seconds
+from experiments.runner import check, refuse_failed, train_run, work
+from experiments.scales import CPU_CIFAR10, EVERY
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -59,65 +55,6 @@ def smoke(tmp_path_factory):
     for name, runs in entries.items():
         write_experiment(root, name, "smoke", [(label, seed, config.record()) for label, seed, config in runs])
     return root
-
-
-def test_every_experiment_has_a_table_and_a_figure(smoke, tmp_path):
-    written = {path.name for path in figures.draw(smoke, tmp_path)}
-    for name in runner.EXPERIMENTS:
-        table = paper_tables.table(name, smoke)
-        labels = {label for label, _, _ in load_experiment(smoke, name)}
-        assert "preset smoke" in table.caption and "no conclusion" in table.caption
-        if name not in ("sparsity", "sensitivity"):
-            assert table.rows.iloc[:, 0].tolist() == list(
-                dict.fromkeys(t for t in table.rows.iloc[:, 0] if t in labels)
-            )
-            assert len(table.rows) == len(labels)
-        assert {f"{name}.pdf", f"{name}.png"} <= written
-
-
-def test_figures_and_tables_come_back_byte_for_byte(smoke, tmp_path):
-    for folder in ("first", "second"):
-        for name in ("convergence", "sensitivity", "baseline_audit"):
-            importlib.import_module(f"figures.{name}").draw(smoke, tmp_path / folder)
-        (tmp_path / folder / "tables.md").write_text(paper_tables.render("all", smoke), encoding="utf-8")
-    assert len(list((tmp_path / "first").iterdir())) == 7
-    for path in sorted((tmp_path / "first").iterdir()):
-        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
-
-
-def test_labels_are_display(smoke, tmp_path):
-    """No table depends on what the labels of a list say."""
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "runs").symlink_to(smoke / "runs")
-    for name in runner.EXPERIMENTS:
-        listing = json.loads((smoke / "experiments" / f"{name}.json").read_text())
-        places = {label: f"row {i}" for i, label in enumerate(dict.fromkeys(run["label"] for run in listing["runs"]))}
-        listing["runs"] = [run | {"label": places[run["label"]]} for run in listing["runs"]]
-        (tmp_path / "experiments" / f"{name}.json").write_text(json.dumps(listing))
-        before, after = (paper_tables.table(name, root).rows.map(str) for root in (smoke, tmp_path))
-        assert after.equals(before.replace(places)), name
-
-
-def test_tables_and_figures_of_some_of_the_runs_say_so(smoke, tmp_path):
-    for name in ("convergence", "sparsity", "sensitivity", "communication", "baseline_audit", "degree_effect"):
-        entries = load_experiment(smoke, name)
-        root = tmp_path / name
-        (root / "runs").mkdir(parents=True)
-        for _, _, run in entries[2:4]:
-            for path in (run.csv, run.csv.with_suffix(".json")):
-                (root / "runs" / path.name).write_bytes(path.read_bytes())
-        write_experiment(root, name, "smoke", [(label, seed, run.config) for label, seed, run in entries])
-        assert (
-            f"2 of {len(entries)} runs are complete; the rest is not measured" in paper_tables.table(name, root).caption
-        )
-        assert importlib.import_module(f"figures.{name}").draw(root, tmp_path)
-
-
-def test_tables_and_figures_never_import_torch():
-    code = "import sys, paper_tables, figures.all, importlib\n" + "".join(
-        f"importlib.import_module('figures.{path.stem}')\n" for path in (ROOT / "figures").glob("[a-z]*.py")
-    )
-    subprocess.run([sys.executable, "-c", f"{code}assert 'torch' not in sys.modules"], cwd=ROOT, check=True)
 
 
 def test_one_script_as_a_command(tmp_path):
@@ -304,37 +241,6 @@ def test_one_map_of_coefficients_holds_all_four():
     torch.testing.assert_close(*rows, rtol=0, atol=1e-14)
 
 
-def test_the_audit_marks_the_workers_that_never_exchange():
-    config = {"graph": "paper:53.8", "graphs": 1, "workers": 8, "method": "dpsgd_released", "core": None}
-    assert islands(config) == [[0, 4], [1], [2, 3, 6], [5], [7]]
-    assert islands({**config, "graph": "paper:100"}) == [[0, 4], [1, 2, 3, 5, 6, 7]]
-    assert islands({**config, "graph": "paper:100", "graphs": 2}) == [list(range(8))]
-    assert islands({**config, "method": "aldsgd", "core": "dpsgd_released"})[1] == [1]
-    assert islands({**config, "method": "dpsgd"}) == [list(range(8))]
-
-
-@pytest.mark.parametrize("label", ["D-PSGD", "MATCHA", "all-reduce", "AL-DSGD on MATCHA", "no exchange"])
-def test_a_repriced_link_is_what_training_with_it_would_record(label):
-    base = method(RunConfig(train_images=128, test_images=32, epochs=2, lr=0.1, graph="paper:100"), label)
-    rows = {}
-    for latency, bandwidth in ((50e-6, 1.25e9), (5e-6, 1.25e8)):
-        trainer = prepare(base.but(latency=latency, bandwidth=bandwidth), Execution())
-        rows[latency] = trainer.run().final
-    run = FakeRun(base, rows[50e-6], trainer.workers.parameters.shape[1])
-    expected = rows[5e-6]["modelled_compute_s"] + rows[5e-6]["modelled_communication_s"]
-    assert modelled_seconds(run, 1, 5e-6).iloc[-1] == pytest.approx(expected, rel=1e-12)
-
-
-class FakeRun:
-    """What ``tables.links`` reads of a run."""
-
-    def __init__(self, config, row, parameters):
-        import pandas as pd
-
-        self.config, self.meta = config.record(), {"extra": {"parameters": parameters}}
-        self.network = pd.DataFrame([row])
-
-
 @pytest.mark.parametrize("own", [False, True])
 def test_a_check_builds_no_workers(monkeypatch, own):
     built = []
@@ -360,10 +266,3 @@ def test_smoke_presets_are_small(smoke):
     assert 100 < len(configs) < 300
     assert all(config["model"] in ("mlp", "logistic") for config in configs)
     assert all(config["epochs"] * (config["train_images"] + config["test_images"]) <= 1000 for config in configs)
-
-
-def test_the_learning_rates_are_those_that_tuning_chose():
-    table = paper_tables.table("tuning", ROOT / "results")
-    chosen = set(table.rows.loc[table.rows["chosen"] == "chosen", "tuning"])
-    used = [setting["cpu"] for setting in (CIFAR10, CIFAR100, SMALL)]
-    assert chosen == {f"{config.dataset}, lr {config.lr:g}" for config in used}

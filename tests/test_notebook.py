@@ -20,9 +20,10 @@ def smoke(tmp_path_factory):
     from experiments.runner import train_run
 
     root = tmp_path_factory.mktemp("smoke")
+    execution = Execution(checkpoint_every=0, quiet=True)
     entries = configurations("smoke", 0)
     for _, config in entries:
-        train_run(RunStore(root), config, Execution(checkpoint_every=0))
+        train_run(RunStore(root), config, execution)
     write_experiment(root, "convergence", "smoke", [(label, 0, config.record()) for label, config in entries])
     return root
 

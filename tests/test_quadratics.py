@@ -7,17 +7,8 @@ import pytest
 
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, exponential, paper_graph, paper_set
-from aldsgd.quadratics import (
-    Logistic,
-    Quadratics,
-    exact_trajectory,
-    gossip_mixer,
-    leader_mixer,
-    selection_floor,
-    simulate,
-)
-from aldsgd.theory import consensus_bound, consensus_recursion, fastest_rho, rate_bound, spectrum
-from aldsgd.theory_leaders import (
+from aldsgd.theory.bounds import consensus_bound, consensus_recursion, rate_bound
+from aldsgd.theory.leaders import (
     combine,
     covariance_operator,
     dpsgd_schedule,
@@ -26,6 +17,16 @@ from aldsgd.theory_leaders import (
     pulls,
     step_terms,
 )  # fmt: skip
+from aldsgd.theory.quadratics import (
+    Logistic,
+    Quadratics,
+    exact_trajectory,
+    gossip_mixer,
+    leader_mixer,
+    selection_floor,
+    simulate,
+)
+from aldsgd.theory.spectra import fastest_rho, spectrum
 
 README = pulls(0.3, 0.1, 0.2, 0.2)
 PROBLEM = Quadratics.random(8, 4, 1.0, 0.2, 2.0, 0.7, seed=3)

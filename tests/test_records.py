@@ -18,6 +18,7 @@ from aldsgd import environment, records
 from aldsgd.errors import ConfigError
 from aldsgd.listings import check_experiment, load_experiment, write_experiment
 from aldsgd.records import COLUMNS, AlreadyComplete, RunStore, key
+from baselines.registry import METHODS
 from experiments.configuration import RunConfig
 
 CONFIG = {"dataset": "digits", "method": "dpsgd", "lr": 0.4, "lr_drops": [[100, 0.1]], "augment": False,
@@ -449,7 +450,9 @@ def test_readme_explains_every_column_and_field(tmp_path):
     text = (Path(records.__file__).resolve().parents[1] / "results" / "README.md").read_text(encoding="utf-8")
     meta = json.loads(record(RunStore(tmp_path)).csv.with_suffix(".json").read_text())
     found = environment.environment()
-    names = {*COLUMNS, *(field.name for field in dataclasses.fields(RunConfig)), *found["hardware"], *meta}
+    names = {*COLUMNS, *found["hardware"], *meta}
+    names |= {field.name for field in dataclasses.fields(RunConfig) if "help" in field.metadata}
+    names |= {option for method in METHODS.values() for option in method.defaults}
     names -= {"environment", "extra"}
     names |= {f"environment.{field}" for field in found}
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []

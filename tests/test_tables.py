@@ -272,16 +272,47 @@ def test_a_method_that_nobody_knows_is_in_tables_and_figures(tmp_path):
     assert written == {"mine.pdf", "mine.png", "non_iid.pdf", "non_iid.png"}
 
 
+def test_a_users_own_method_brings_its_label_and_look_and_may_be_gone(tmp_path, monkeypatch, request):
+    request.addfinalizer(lambda: VARIANTS.pop("Elastic", None))
+    for name, text in (("mine_a", OWN), ("mine_b", "raise RuntimeError('half written')"), ("mine_c", "METHOD = 3")):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    row, entries = network_row(0.6, 0.6, 0.8, 1.0, 1), []
+    entries.append(record(tmp_path, "D-PSGD", 0, [row]))
+    for name in ("mine_a", "mine_b", "mine_c", "absent"):
+        changes = {"method": f"{name}:METHOD", "force": 0.5} if name == "mine_a" else {"method": f"{name}:METHOD"}
+        entries.append((name, *record(tmp_path, "MATCHA", 0, [row], **changes)[1:]))
+    write_experiment(tmp_path, "mine", "cpu", entries)
+    runs = Experiment(tmp_path, "mine")
+    assert runs.variants == ["D-PSGD", "Elastic", "mine_b:METHOD", "mine_c:METHOD", "absent:METHOD"]
+    assert style.look("Elastic").color == "#123456"
+    assert all(runs.counterpart(label, "D-PSGD").labels == ["D-PSGD"] for label in runs.labels)
+    assert paper_tables.render("mine", tmp_path).count("+0.00") == 8
+
+
+OWN = """
+from dataclasses import dataclass
+from aldsgd.methods import Look, Method, Options, option
+
+@dataclass(frozen=True)
+class Own(Options):
+    force: float = option(0.1, "a force")
+
+METHOD = Method("mine_a:METHOD", "Elastic", None, Own, look=Look("#123456", "o", "-"))
+"""
+
+
 def test_the_counterpart_is_found_by_fields(tmp_path):
     """On the same graph, with as many graphs where there are such runs, whatever the labels say."""
     cells = {
         ("a", "all-reduce"): {"graph": None, "disconnected": False},
-        ("b", "D-PSGD"): {"graph": "ring", "disconnected": True},
+        ("b", "D-PSGD"): {"graph": "ring", "disconnected": True, "graph_content": "edges"},
         ("c", "D-PSGD"): {"graph": "star"},
         ("d", "D-PSGD"): {"graph": "star", "graphs": 2},
         ("e", "AL-DSGD on D-PSGD"): {"graph": "star", "graphs": 2, "c1": 0.5},
         ("f", "AL-DSGD, three graphs"): {"graph": "star"},
-        ("g", "AL-DSGD on D-PSGD"): {"graph": "ring", "lr": 0.5},
+        ("g", "AL-DSGD on D-PSGD"): {"graph": "ring", "lr": 0.5, "graph_content": "edges"},
     }
     row = network_row(0.5, 0.6, 0.7, 1.0, 1)
     entries = [(name, *record(tmp_path, label, 0, [row], **changes)[1:]) for (name, label), changes in cells.items()]
@@ -460,8 +491,8 @@ def test_epochs_without_evaluation_are_left_out(tmp_path):
 
 
 def test_looks_are_distinct_and_complete():
-    looks = [style.look(label) for label in VARIANTS]
-    assert set(METHODS) < set(VARIANTS)
+    looks = [style.look(label) for label, variant in VARIANTS.items() if variant.look]
+    assert set(METHODS) < {label for label, variant in VARIANTS.items() if variant.look}
     assert len({entry.color for entry in looks}) == len({entry.marker for entry in looks}) == len(looks)
 
 

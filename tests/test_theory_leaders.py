@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from aldsgd import theory_adversary as adversary
-from aldsgd import theory_leaders as leaders
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, erdos_renyi, paper_graph, paper_set, ring, star
 from aldsgd.leaders import ALDSGD
 from aldsgd.mixing import metropolis_matrix
 from aldsgd.network import LocalNetwork
-from aldsgd.theory import disagreement_basis, disagreement_part, fastest_rho, spectrum
+from aldsgd.theory import adversary, leaders
+from aldsgd.theory.spectra import disagreement_basis, disagreement_part, fastest_rho, spectrum
 from baselines.dpsgd import DPSGD
 from baselines.matcha import MATCHA
 
@@ -25,10 +24,10 @@ WEIGHTS = leaders.pulls(*README)
 def rows_of(algorithm, t, losses):
     """C_t as the training code makes it."""
     network = LocalNetwork(algorithm.n)
-    hood = network.neighbourhood(algorithm.matchings(t))
-    hood.loss = network.exchange_losses(torch.from_numpy(losses), hood)
+    (exchange,) = algorithm.step(t).after
+    hood = network.neighbourhood(exchange.links)
     matrix = np.zeros((algorithm.n, algorithm.n))
-    matrix[hood.row, hood.col] = algorithm.after(t, hood)
+    matrix[hood.row, hood.col] = exchange.rule.rows(hood, network.exchange_losses(torch.from_numpy(losses), hood), 0.1)
     return matrix
 
 
@@ -50,7 +49,7 @@ def test_ties_of_degrees_under_random_matchings_are_those_that_train():
     alone = ALDSGD(core, 0, 1.0, 0, 0)  # C_t = S_tau
     for t in range(20):
         expected = rows_of(alone, t, np.ones(8))
-        assert np.array_equal(leaders.selection(leaders.degree_leaders(8, core.matchings(t))), expected)
+        assert np.array_equal(leaders.selection(leaders.degree_leaders(8, core.step(t).links.matchings)), expected)
 
 
 def test_four_coefficients_act_through_two_numbers():

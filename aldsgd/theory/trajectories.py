@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -92,12 +93,9 @@ def dissimilarity(objectives: list[Objective], theta: Tensor) -> tuple[float, fl
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's rank correlation of two samples (n,), ties at their mean rank; NaN where one of them is constant."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(a), rankdata(b)
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if 1 in (len(np.unique(a)), len(np.unique(b))):
         return math.nan
-    return float(np.corrcoef(a, b)[0, 1])
+    return float(spearmanr(a, b).statistic)
 
 
 class LeaderProbe:
@@ -114,11 +112,11 @@ class LeaderProbe:
         self.test = normalise(data.test_inputs, data.mean, data.std, dtype)
         compute = trainer.workers.compute_gradients
 
-        def probed(inputs, targets, step):
+        def probed(inputs, targets, step, which=None):
             if step % every:
-                return compute(inputs, targets, step)
+                return compute(inputs, targets, step, which)
             truth, accuracy = self.truth()
-            losses = compute(inputs, targets, step)
+            losses = compute(inputs, targets, step, which)
             self.rows.append({"step": step, **self.judge(step, losses.double(), truth, accuracy)})
             return losses
 
@@ -138,14 +136,11 @@ class LeaderProbe:
         return np.array(losses), np.array(accuracies)
 
     def judge(self, step: int, losses: Tensor, truth: np.ndarray, accuracy: np.ndarray) -> dict:
-        network = self.trainer.network
-        hood = network.neighbourhood(self.trainer.algorithm.matchings(step))
-        kept = hood.loss
-        hood.loss = network.exchange_losses(losses, hood)
-        chosen, largest = hood.col[best_worker(hood)], hood.col[maximum_degree_worker(hood)]
-        hood.loss = network.exchange_losses(torch.from_numpy(truth), hood)
-        best = hood.col[best_worker(hood)]
-        hood.loss = kept
+        network = self.trainer.hosting
+        hood = network.neighbourhood(self.trainer.algorithm.step(step).links)
+        heard = network.exchange_losses(losses, hood)
+        chosen, largest = hood.col[best_worker(hood, heard)], hood.col[maximum_degree_worker(hood, heard)]
+        best = hood.col[best_worker(hood, network.exchange_losses(torch.from_numpy(truth), hood))]
         sizes = torch.diff(hood.pointer)
         choice = sizes > 1  # a worker without active neighbours has nothing to choose
         count = max(int(choice.sum()), 1)

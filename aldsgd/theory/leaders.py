@@ -16,14 +16,14 @@ import numpy as np
 
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Matching, Rotation, Topology
-from aldsgd.mixing import equal_weight_alpha, matcha_weights
-from aldsgd.theory import disagreement_basis
+from aldsgd.mixing import equal_weight_alpha, gossip_matrix, matcha_weights
+from aldsgd.theory.spectra import disagreement_basis
 
 Active = tuple[Matching, ...]
 
 
 @dataclass(frozen=True)
-class Step:
+class GossipStep:
     """One step of a schedule on n workers: W = I - alpha L of the active edges, drawn from ``events``.
 
     events: (probability, active matchings) pairs; probabilities sum to one.
@@ -33,28 +33,30 @@ class Step:
     alpha: float
     events: tuple[tuple[float, Active], ...]
 
+    def gossip(self, active: Active) -> np.ndarray:
+        """W (n, n) with these edges active."""
+        return gossip_matrix(Topology(self.n, active), self.alpha)
+
 
 def dpsgd_schedule(graphs: Sequence[Topology], rotation: Rotation | None = None, period: int | None = None,
-                   rule: str = "nonzero") -> list[Step]:  # fmt: skip
+                   rule: str = "nonzero") -> list[GossipStep]:  # fmt: skip
     """D-PSGD: all edges of the step's graph, best equal weights; a period of the rotation."""
     rotation = rotation or Rotation(len(graphs))
     alphas = [equal_weight_alpha(graph.laplacian, rule) for graph in graphs]
     turns = [rotation.at(t) for t in range(period or len(graphs))]
-    return [Step(graphs[i].n, alphas[i], ((1.0, graphs[i].matchings),)) for i in turns]
+    return [GossipStep(graphs[i].n, alphas[i], ((1.0, graphs[i].matchings),)) for i in turns]
 
 
-def released_schedule(graphs: Sequence[Topology], rule: str = "nonzero") -> list[Step]:
+def released_schedule(graphs: Sequence[Topology], rule: str = "nonzero") -> list[GossipStep]:
     """The released code's "D-PSGD": matchings 0 and 1 in turn, alpha of the whole graph (``baselines.dpsgd``)."""
     count = len(graphs)
     first = 0 if count == 1 else 1
     alphas = [equal_weight_alpha(graph.laplacian, rule) for graph in graphs]
-    return [
-        Step(graphs[t % count].n, alphas[t % count], ((1.0, (graphs[t % count].matchings[(t // count + first) % 2],)),))
-        for t in range(2 * count)
-    ]
+    turns = [(t % count, (t // count + first) % 2) for t in range(2 * count)]
+    return [GossipStep(graphs[i].n, alphas[i], ((1.0, (graphs[i].matchings[half],)),)) for i, half in turns]
 
 
-def matcha_schedule(graphs: Sequence[Topology], budget: float) -> list[Step]:
+def matcha_schedule(graphs: Sequence[Topology], budget: float) -> list[GossipStep]:
     """MATCHA: every subset of matchings with its probability; exact, so meant for up to about a dozen matchings."""
     steps = []
     for graph in graphs:
@@ -64,7 +66,7 @@ def matcha_schedule(graphs: Sequence[Topology], budget: float) -> list[Step]:
             chance = math.prod(p if x else 1 - p for p, x in zip(weights.probabilities, on, strict=True))
             if chance > 0:
                 events.append((chance, tuple(itertools.compress(graph.matchings, on))))
-        steps.append(Step(graph.n, weights.alpha, tuple(events)))
+        steps.append(GossipStep(graph.n, weights.alpha, tuple(events)))
     return steps
 
 
@@ -74,19 +76,9 @@ def pulls(c1: float, c2: float, p1: float, p2: float) -> tuple[float, float, flo
     return force * (1 - c1 - c2), force * c1 + p1, force * c2 + p2
 
 
-def laplacian(n: int, active: Active) -> np.ndarray:
-    """Laplacian (n, n) of the active edges."""
-    result = np.zeros((n, n))
-    for i, j in itertools.chain.from_iterable(active):
-        result[i, j] = result[j, i] = -1
-        result[i, i] += 1
-        result[j, j] += 1
-    return result
-
-
 def closed_neighbourhoods(n: int, active: Active) -> np.ndarray:
     """Boolean (n, n): row i marks worker i and its active neighbours, its candidates."""
-    return (laplacian(n, active) != 0) | np.eye(n, dtype=bool)
+    return (Topology(n, active).laplacian != 0) | np.eye(n, dtype=bool)
 
 
 def degree_leaders(n: int, active: Active) -> np.ndarray:
@@ -113,7 +105,7 @@ def selection(leaders: np.ndarray) -> np.ndarray:
 def leader_matrix(n: int, active: Active, alpha: float, best: np.ndarray, weights) -> np.ndarray:
     """C (n, n) = a W + b S_N + c S_tau for given best workers ``best`` (n,); weights (a, b, c)."""
     a, b, c = weights
-    gossip = np.eye(n) - alpha * laplacian(n, active)
+    gossip = gossip_matrix(Topology(n, active), alpha)
     return a * gossip + b * selection(best) + c * selection(degree_leaders(n, active))
 
 
@@ -136,7 +128,7 @@ def random_rank_moments(closed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return member / size[:, None], joint
 
 
-def step_terms(step: Step) -> np.ndarray:
+def step_terms(step: GossipStep) -> np.ndarray:
     """E[Y_u (x) Y_v] (4, 4, n, n, n, n) of Y = (I, L, S_tau, S_N), entry [u, v, i, k, j, l] = E[Y_u,ik Y_v,jl].
 
     Every C_t is linear in Y, so these sixteen moments give those of C_t for all coefficients and every alpha.
@@ -145,7 +137,7 @@ def step_terms(step: Step) -> np.ndarray:
     total = np.zeros((4, 4, n, n, n, n))
     for chance, active in step.events:
         mean, joint = random_rank_moments(closed_neighbourhoods(n, active))
-        known = np.stack([np.eye(n), laplacian(n, active), selection(degree_leaders(n, active)), mean])
+        known = np.stack([np.eye(n), Topology(n, active).laplacian, selection(degree_leaders(n, active)), mean])
         terms = np.einsum("uik,vjl->uvikjl", known, known)
         terms[3, 3] = joint
         total += chance * terms
@@ -172,7 +164,7 @@ def operator(moment: np.ndarray) -> np.ndarray:
 
 
 def covariance_operator(moment: np.ndarray) -> np.ndarray:
-    """Matrix (m^2, m^2) of S -> E[C S C^T], the adjoint: E[C (x) C] of ``theory.effective_neighbours``."""
+    """Matrix (m^2, m^2) of S -> E[C S C^T], the adjoint: E[C (x) C] of ``spectra.effective_neighbours``."""
     return operator(moment).T
 
 
@@ -246,19 +238,18 @@ def column_moments(moment: np.ndarray, mean: np.ndarray) -> dict:
     return {"column_rms": rms, "drift": math.sqrt(n * largest)}
 
 
-def mean_matrix(step: Step, weights) -> np.ndarray:
+def mean_matrix(step: GossipStep, weights) -> np.ndarray:
     """E[C] (n, n) under random loss ranks."""
     a, b, c = weights
     total = np.zeros((step.n, step.n))
     for chance, active in step.events:
         closed = closed_neighbourhoods(step.n, active)
-        gossip = np.eye(step.n) - step.alpha * laplacian(step.n, active)
         best = closed / closed.sum(axis=1, keepdims=True)
-        total += chance * (a * gossip + b * best + c * selection(degree_leaders(step.n, active)))
+        total += chance * (a * step.gossip(active) + b * best + c * selection(degree_leaders(step.n, active)))
     return total
 
 
-def sample_matrix(step: Step, weights, rng: np.random.Generator) -> np.ndarray:
+def sample_matrix(step: GossipStep, weights, rng: np.random.Generator) -> np.ndarray:
     """One C (n, n) under random loss ranks: what the exact moments are the moments of."""
     index = rng.choice(len(step.events), p=np.array([chance for chance, _ in step.events]))
     active = step.events[index][1]

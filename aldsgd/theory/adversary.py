@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from aldsgd.errors import ConfigError
-from aldsgd.theory import check_sequence, disagreement_basis
-from aldsgd.theory_leaders import Step, best_leaders, closed_neighbourhoods, leader_matrix
+from aldsgd.theory.leaders import GossipStep, best_leaders, closed_neighbourhoods, leader_matrix
+from aldsgd.theory.spectra import check_sequence, disagreement_basis
 
 MOST_ENUMERATED = 8
 
@@ -29,13 +29,13 @@ def loss_orders(n: int, sample: int, seed: int = 0) -> tuple[np.ndarray, bool]:
 
 
 def reachable_leaders(n: int, active, orders: np.ndarray) -> np.ndarray:
-    """Distinct vectors of best workers (D, n) that that the loss orders (R, n) make; the rest is idle."""
+    """Distinct vectors of best workers (D, n) that the loss orders (R, n) make; the rest is idle."""
     closed = closed_neighbourhoods(n, active)
     parts = [best_leaders(closed, part) for part in np.array_split(orders, max(1, len(orders) // 4096))]
     return np.unique(np.concatenate(parts), axis=0)
 
 
-def reachable_matrices(step: Step, weights, orders: np.ndarray) -> np.ndarray:
+def reachable_matrices(step: GossipStep, weights, orders: np.ndarray) -> np.ndarray:
     """Every C (D, n, n) of a step with certain edges that some loss order makes. ConfigError for random edges."""
     if len(step.events) != 1:
         raise ConfigError("the adversarial bounds need steps whose edges are certain: use D-PSGD's schedule")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from aldsgd.statistics import mean_interval, paired_interval
-from aldsgd.theory import largest_step
-from aldsgd.theory_verdicts import BELOW_ONE, Frames, Statement, few_enough, interval, judge, number, spread
+from aldsgd.theory.bounds import largest_step
+from tables.theory_verdicts import BELOW_ONE, Frames, Statement, few_enough, interval, judge, number, spread
 
 
 def assumption_statements(frames: Frames, rho: float | None) -> list[Statement]:
@@ -127,7 +127,7 @@ def rate_statements(frames: Frames) -> list[Statement]:
                          f"{spread(part['high'] / part['bound'])}")  # fmt: skip
 
     statements = [
-        Statement("D-PSGD and MATCHA obey the bound of `aldsgd.theory.rate_bound` (upper end of the interval)",
+        Statement("D-PSGD and MATCHA obey the bound of `aldsgd.theory.bounds.rate_bound` (upper end of the interval)",
                   *about_bound(bounded[bounded["claimed"]])),
         Statement("AL-DSGD obeys the same bound, which is proved only for its core",
                   *about_bound(bounded[~bounded["claimed"]])),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from aldsgd.statistics import mean_interval
-from aldsgd.theory_verdicts import BELOW_ONE, Frames, Statement, interval, judge, label, number, spread, table
+from tables.theory_verdicts import BELOW_ONE, Frames, Statement, interval, judge, label, number, spread, table
 
 
 def spectrum_statements(frames: Frames) -> list[Statement]:

@@ -12,9 +12,10 @@ from aldsgd.datasets import load
 from aldsgd.graphs import parse_set
 from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
 from aldsgd.network import LocalNetwork
-from aldsgd.theory import disagreement_basis
-from aldsgd.theory_leaders import mean_square_radius, operator
-from aldsgd.training import Settings, Trainer
+from aldsgd.settings import Settings
+from aldsgd.theory.leaders import mean_square_radius, operator
+from aldsgd.theory.spectra import disagreement_basis
+from aldsgd.training import Trainer
 from baselines.dpsgd import DPSGD
 from baselines.matcha import MATCHA
 
@@ -27,14 +28,12 @@ class Watched(LocalNetwork):
         self.matrices: list[np.ndarray] = []
         self.drifts: list[float] = []
 
-    def mix(self, models, rows, hood):
+    def mix(self, models, rows, hood, codec=None):
         before = models.double()
         mean = before.mean(dim=0)
         distance = (before - mean).square().sum().item() / self.n
-        super().mix(models, rows, hood)
+        super().mix(models, rows, hood, codec)
         matrix = np.zeros((self.n, self.n))
-        if rows is None:
-            return
         matrix[hood.row, hood.col] = rows.double()
         moved = (matrix.mean(axis=0) - 1 / self.n) @ (before - mean).numpy()
         self.matrices.append(matrix)
@@ -56,15 +55,16 @@ def observe_leaders(level: str, count: int, core: str, coefficients, seed: int, 
     graphs = parse_set(f"paper:{level}", count, 8)
     inner = DPSGD(graphs) if core == "dpsgd" else MATCHA(graphs, 0.5, seed)
     algorithm = ALDSGD(inner, *coefficients)
-    build = partial(models.build, "mlp", data.classes, data.shape)
+    build = partial(models.build, "mlp", data.outputs, data.shape)
     watched = Watched(8)
     trainer = Trainer(algorithm, build, data, Settings(epochs=epochs, lr=0.1, seed=seed), hosting=watched)
     others, leaders = [], []
 
     def seen(step: int, losses: Tensor):
-        hood = watched.neighbourhood(algorithm.matchings(step))
-        others.append(float((hood.col[maximum_degree_worker(hood)] != torch.arange(8)).float().mean()))
-        leaders.append(hood.col[best_worker(hood)].numpy())
+        hood = watched.neighbourhood(algorithm.step(step).links)
+        heard = losses[hood.col]
+        others.append(float((hood.col[maximum_degree_worker(hood, heard)] != torch.arange(8)).float().mean()))
+        leaders.append(hood.col[best_worker(hood, heard)].numpy())
 
     for epoch in range(epochs):
         trainer.train_epoch(epoch, seen)

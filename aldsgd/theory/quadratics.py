@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from aldsgd.errors import ConfigError
-from aldsgd.theory_leaders import Step, closed_neighbourhoods, degree_leaders, laplacian
+from aldsgd.theory.leaders import GossipStep, closed_neighbourhoods, degree_leaders
 
 Mixer = Callable[[int, np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
@@ -184,11 +184,11 @@ def gossip_mixer(matrices: list[np.ndarray]) -> Mixer:
     return lambda t, x, losses, rng: matrices[t % len(matrices)] @ x
 
 
-def leader_mixer(schedule: list[Step], weights, leaders: str = "loss") -> Mixer:
+def leader_mixer(schedule: list[GossipStep], weights, leaders: str = "loss") -> Mixer:
     """AL-DSGD's released order on a schedule, weights (a, b, c); b = c = 0 is its core.
 
     leaders: "loss", the smallest drawn loss among the candidates, as the method does, or "random", loss ranks drawn
-    independently of everything, the model of theory_leaders.py. Active edges are drawn anew for each run.
+    independently of everything, the model of leaders.py. Active edges are drawn anew for each run.
     """
     if leaders not in ("loss", "random"):
         raise ConfigError(f"unknown leaders {leaders!r}: use loss or random")
@@ -199,7 +199,7 @@ def leader_mixer(schedule: list[Step], weights, leaders: str = "loss") -> Mixer:
         tables.append(
             (
                 np.cumsum([chance for chance, _ in step.events]),
-                np.stack([np.eye(step.n) - step.alpha * laplacian(step.n, active) for active in actives]),
+                np.stack([step.gossip(active) for active in actives]),
                 np.stack([closed_neighbourhoods(step.n, active) for active in actives]),
                 np.stack([degree_leaders(step.n, active) for active in actives]),
             )
@@ -230,7 +230,7 @@ def selection_floor(pull: float, n: int, d: int, sigma2: float) -> float:
     deviation sigma |u| / sqrt(d), so the leader's noise has the mean -(sigma / sqrt(d)) m_n u / |u|, m_n being the
     expected largest of n standard normals: a lucky draw is one whose noise undoes the gradient. The mean of the workers
     moves by -eta (h u - pull sigma m_n u / (|u| sqrt(d))), which vanishes where h |u| = ||grad F|| is
-    pull sigma m_n / sqrt(d), for every eta. pull: the whole weight on the best worker, b of ``theory_leaders.pulls``.
+    pull sigma m_n / sqrt(d), for every eta. pull: the whole weight on the best worker, b of ``leaders.pulls``.
     Derived here; to first order in eta.
     """
     z = np.linspace(-12, 12, 4001)
