@@ -12,7 +12,7 @@ from aldsgd.errors import ConfigError
 
 @dataclass
 class Session:
-    """One call of a script. started: when it began to count ``--time-limit``. world: its processes, once they have met."""
+    """One call of a script. started: from when ``--time-limit`` counts. world: its processes, once they have met."""
 
     started: float = field(default_factory=time.perf_counter)
     world: object = None
@@ -27,8 +27,8 @@ class Session:
         self.world = getattr(error, "world", None) or self.world
 
     def end(self, code: int) -> None:
-        """Leave the script; between processes without tearing down connections, which could wait for a lost process, and
-        without ending the interpreter, which aborts where a thread of torch is still at work."""
+        """Leave the script; between processes without tearing down connections, which could wait for a lost process,
+        and without ending the interpreter, which aborts where a thread of torch is still at work."""
         if not self.shared:
             sys.exit(code)
         if code == 2:
@@ -65,14 +65,16 @@ def command(main: Callable[[Session], None]) -> None:
         print(f"error: {' '.join(str(error).split())}", file=errors if alone else sys.stderr)
         session.end(2)
     except MemoryError:
-        print("error: the memory is not enough; use fewer workers, samples or jobs, or a smaller model", file=sys.stderr)
+        print(
+            "error: the memory is not enough; use fewer workers, samples or jobs, or a smaller model", file=sys.stderr
+        )
         session.end(2)
     except KeyboardInterrupt:
         print("stopped; complete runs are kept, the same command goes on with the rest", file=sys.stderr)
         session.end(130)
     except OSError as error:
-        print(f"error: {error.filename or 'a file'} cannot be used ({error.strerror or error}); make room, or name another "
-              "folder", file=sys.stderr)  # fmt: skip
+        what = f"{error.filename or 'a file'} cannot be used ({error.strerror or error})"
+        print(f"error: {what}; make room, or name another folder", file=sys.stderr)
         session.end(2)
     except Exception as error:
         session.of(error)

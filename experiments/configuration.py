@@ -1,4 +1,4 @@
-"""A run by name: the configuration that keys the store of runs, and what is built from it. Importing it loads no torch."""
+"""A run by name: the configuration that keys the store of runs, and what is built from it. Loads no torch."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -113,8 +113,8 @@ class RunConfig:
     def record(self) -> dict:
         """The configuration as a flat dictionary that JSON can hold; equal runs have equal records.
 
-        A field that has no effect is None or has its default; what a name stands for (a file of edges, a text, a source file)
-        is in it as a hash. Raises ConfigError where a name stands for nothing.
+        A field that has no effect is None or has its default; what a name stands for (a file of edges, a text, a source
+        file) is in it as a hash. Raises ConfigError where a name stands for nothing.
         """
         found = {name: getattr(self, name) for name in NAMES}
         found |= dict.fromkeys(ALWAYS)

@@ -32,8 +32,8 @@ class Execution:
     checkpoint_every: int = option(10, "epochs between checkpoints, from which a run that was cut off goes on; 0: none")
     time_limit: float | None = option(
         None,
-        "stop at a checkpoint before so many seconds are over; the same command goes on from there, and the exit code is 3 "
-        "as long as something is left",
+        "stop at a checkpoint before so many seconds are over; the same command goes on from there, and the exit code "
+        "is 3 as long as something is left",
     )
     engine: str = option(
         "auto", "how the workers of a process run, which changes rounding alone", "aldsgd.engines:ENGINES"
@@ -91,7 +91,8 @@ def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: boo
     p.add_argument("--seeds", type=int, nargs="+", default=seeds, metavar="SEED",
                    help=f"one run of every configuration per seed (default: {shown})")  # fmt: skip
     p.add_argument("--link", choices=LINKS, default=None,
-                   help="link between workers that the modelled clock assumes (default: 10gbe, or the experiment's own)")  # fmt: skip
+                   help="link between workers that the modelled clock assumes (default: 10gbe, or the experiment's "
+                        "own)")  # fmt: skip
     add_fields(p, Execution, skip=() if jobs else ("jobs",))
     return p
 
@@ -205,11 +206,11 @@ def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
 
 
 def configuration(options: argparse.Namespace) -> RunConfig:
-    """The configuration that the options describe. Raises ConfigError for an option without effect, or of another method."""
+    """The configuration that the options describe. Raises ConfigError for an option that has no effect on it."""
     found = read_fields(options, RunConfig)
     if options.data and ":" in options.data and not Path(options.data).exists():
         if "dataset" in found:
-            raise ConfigError(f"--data {options.data} is a data set of your own; leave out --dataset {found['dataset']}")
+            raise ConfigError(f"--data {options.data} is a data set; leave out --dataset {found['dataset']}")
         found["dataset"], options.data = options.data, None
     if options.link and {"latency", "bandwidth"} & set(found):
         raise ConfigError("--link stands for a latency and a bandwidth; give it or them")

@@ -10,8 +10,8 @@ Hardware: one GPU of the H200's class. No run has been measured on one yet; the 
 Expect:   5 minutes or less a run of the narrow ResNet-50. ``--precision tf32`` or ``bf16`` makes other runs, which
           count only where ``--compare`` finds their accuracies inside the paired interval of 3 float32 seeds or more.
 
-Needs torch, torchvision, NumPy, pandas, networkx and tqdm; MATCHA also cvxpy, unless ``--prepare`` has solved its
-weights before and the cache folder came along.
+Needs torch, torchvision, NumPy, SciPy, pandas, networkx and tqdm; MATCHA also cvxpy, unless ``--prepare`` has solved
+its weights before and the cache folder came along.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The one runner: trains what the store lacks, in this process, in a pool of processes, or spread over those of torchrun."""
+"""The one runner: trains what the store lacks, in this process, in a pool, or spread over the processes of torchrun."""
 
 import contextlib
 import json
@@ -99,8 +99,8 @@ def absent(store: RunStore, entries: list[Entry], execution: Execution) -> list[
         now = known and content(config, execution)
         if now and now != known:
             raise ConfigError(
-                f"{run.csv} was trained on other data than {config.dataset} is now (content {known}, now {now}); name another "
-                "folder with --results, or the data of that run with --data"
+                f"{run.csv} was trained on other data than {config.dataset} is now (content {known}, now {now}); name "
+                "another folder with --results, or the data of that run with --data"
             )
         checkpoints_of(store, config).remove()
     if todo:
@@ -112,10 +112,11 @@ def content(config: RunConfig, execution: Execution) -> str | None:
     """Hash of the samples that a run trains on now, None where they are not at hand."""
     # All that wrong labels follow from, so that a data set without them is read and hashed once.
     noise = (config.workers, config.split, config.min_shard, config.seed, config.noisy_workers, config.label_noise)
-    place = (config.dataset, execution.data, config.train_images, config.test_images, noise if all(noise[-2:]) else None)
+    data = (config.dataset, execution.data, False, config.train_images, config.test_images)
+    place = (data, noise if all(noise[-2:]) else None)
     if place not in _CONTENTS:
         try:
-            _CONTENTS[place] = content_hash(config.taught(dataset(place[0], place[1], False, *place[2:4])))
+            _CONTENTS[place] = content_hash(config.taught(dataset(*data)))
         except ConfigError:
             _CONTENTS[place] = None
     return _CONTENTS[place]
@@ -184,7 +185,7 @@ def parts(config: RunConfig, execution: Execution) -> tuple[Callable, object, ob
 
 
 def check(config: RunConfig, execution: Execution) -> None:
-    """Raise ConfigError for what ``prepare`` would, without building the workers' models; one of a user's own is built."""
+    """Raise ConfigError for what ``prepare`` would, without building models; a user's own builder is called once."""
     config.settings(engine=execution.engine)
     build, data, algorithm = parts(config, execution)
     own = ":" in config.model
@@ -282,7 +283,7 @@ def dataset(name: str, root: str | None, download: bool, train_images: int | Non
         with registry.of_the_user(f"--data {name} fails"):
             data = registry.imported(name)()
         if not isinstance(data, Data):
-            raise ConfigError(f"--data {name} gives a {type(data).__name__}; return aldsgd.Data, as of Data.from_arrays")
+            raise ConfigError(f"--data {name} gives a {type(data).__name__}; return a Data, as of Data.from_arrays")
     else:
         data = load(name, root, download)
     return data.subset(train_images, test_images)

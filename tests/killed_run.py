@@ -13,8 +13,10 @@ from experiments.configuration import RunConfig
 from experiments.options import execution, parser
 from experiments.runner import run_experiment
 
-RUN = RunConfig(model="mlp", method="aldsgd", graph="paper:100", graphs=2, lr=0.1, epochs=6, momentum=0.9,
-                nesterov=True, precision="float64", train_images=1280, test_images=100, options={"core": "matcha"})  # fmt: skip
+RUN = RunConfig(
+    model="mlp", graph="paper:100", graphs=2, lr=0.1, epochs=6, momentum=0.9, nesterov=True, precision="float64",
+    train_images=1280, test_images=100, options={"core": "matcha"},
+)  # fmt: skip
 
 
 def main(session: Session) -> None:

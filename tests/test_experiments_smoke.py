@@ -9,19 +9,18 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from experiments.common import parser, train_into
 
 from aldsgd.data import split
 from aldsgd.datasets import load
 from aldsgd.differences import label_noise, scaled
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse
+from aldsgd.links import Pairs
 from aldsgd.listings import write_experiment
 from aldsgd.neighbourhood import Neighbourhood
 from aldsgd.records import RunStore, key
@@ -29,28 +28,30 @@ from baselines.registry import VARIANTS
 from experiments import all as runner
 from experiments.configuration import RunConfig
 from experiments.heterogeneous import spread_rates
-from experiments.scales import CPU_CIFAR10, METHODS
+from experiments.options import Execution
+from experiments.pool import Pool
+from experiments.runner import check, refuse_failed, train_run, work
+from experiments.scales import CPU_CIFAR10, EVERY
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def options(root: Path, **changes) -> Namespace:
-    """What the command line gives a script, with defaults for all but ``changes``."""
-    defaults = vars(parser("", (0,)).parse_args([]))
-    own = {"preset": "smoke", "seeds": None, "results": str(root), "threads": 1, "quiet": True, "jobs": 1}
-    return Namespace(**{**defaults, "checkpoint_every": 0, **own, **changes})
+def execution(root: Path) -> Execution:
+    return Execution(results=str(root), threads=1, quiet=True, checkpoint_every=0)
+
+
+def plan(preset="smoke", seeds=None):
+    return runner.plan(runner.EXPERIMENTS, Namespace(preset=preset, seeds=seeds, link=None))
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """Every run of every smoke preset with seed 0, trained in this process, and its lists."""
     root = tmp_path_factory.mktemp("smoke")
-    settings = options(root, seeds=[0])
-    entries = runner.plan(runner.EXPERIMENTS, settings)
-    store = RunStore(root)
-    for task in runner.missing(entries, store):
-        train_into(store, task.config, settings)
+    entries, store = plan(seeds=[0]), RunStore(root)
+    for _, _, config in runner.missing(entries, store):
+        train_run(store, config, execution(root))
     for name, runs in entries.items():
         write_experiment(root, name, "smoke", [(label, seed, config.record()) for label, seed, config in runs])
     return root
@@ -93,19 +94,18 @@ def test_the_runner_survives_ctrl_c_and_a_lost_process_and_never_recomputes(tmp_
     second = start()
     out, errors = second.communicate(timeout=300)
     assert second.returncode == 0, errors
-    assert f"{96 - len(kept)} runs to train" in out and "0 left, about 0 s" in out
+    assert f"{96 - len(kept)} runs to train" in out and f"[{96 - len(kept)}/{96 - len(kept)}] about 0 s left" in out
     assert len(store.runs()) == 96
     assert all(path.stat().st_mtime_ns == modified for path, modified in kept.items())
 
 
 def test_a_worker_process_that_dies_costs_one_run(tmp_path):
-    settings = options(tmp_path)
     short = RunConfig(train_images=128, test_images=32, epochs=1, lr=0.1)
-    tasks = [runner.Task(str(i), replace(short, seed=i, epochs=100000 if i == 1 else 1)) for i in range(4)]
-    pool = runner.Pool(1, settings)
+    tasks = [("run", i, short.but(seed=i, epochs=100000 if i == 1 else 1)) for i in range(4)]
+    pool = Pool(1, work, execution(tmp_path))
 
     def kill_once_it_trains():
-        while not list(tmp_path.glob(f"runs/*-{key(tasks[1].config.record())}.csv.part")):
+        while not list(tmp_path.glob(f"runs/*-{tasks[1][2].key}.csv.part")):
             time.sleep(0.05)
         pool.workers[0][1].kill()
 
@@ -114,24 +114,23 @@ def test_a_worker_process_that_dies_costs_one_run(tmp_path):
     try:
         results = []
         for task, _, error in pool.run(tasks):
-            results.append((task.name, error))
-            if task.name == "2":  # lost between two runs: none of them is
+            results.append((task[1], error))
+            if task[1] == 2:  # lost between two runs: none of them is
                 pool.workers[0][1].kill()
                 pool.workers[0][1].join()
     finally:
         pool.close(patience=10)
-    assert [name for name, _ in results] == ["0", "1", "2", "3"]
+    assert [seed for seed, _ in results] == [0, 1, 2, 3]
     assert [error for _, error in results] == [None, "its process ended with exit code -9", None, None]
     store = RunStore(tmp_path)
-    assert [store.load(task.config.record()) is not None for task in tasks] == [True, False, True, True]
+    assert [store.load(config.record()) is not None for _, _, config in tasks] == [True, False, True, True]
 
 
 def test_a_failing_run_is_reported_and_the_others_go_on(tmp_path, capsys):
-    settings = options(tmp_path)
     good = RunConfig(train_images=128, test_images=32, epochs=1, lr=0.1)
-    tasks = [runner.Task("bad", replace(good, graph="no such graph")), runner.Task("good", good)]
-    failures = runner.train(tasks, runner.Clock(RunStore(tmp_path)), settings)
-    assert len(failures) == 1 and failures[0].startswith("bad (ConfigError: unknown graph")
+    tasks = [("bad", 0, good.but(graph="no such graph")), ("good", 0, good)]
+    with pytest.raises(ConfigError, match=r"1 of 2 runs failed; first bad, seed 0 \(ConfigError: unknown graph"):
+        runner.train(tasks, runner.Clock(RunStore(tmp_path)), execution(tmp_path))
     assert RunStore(tmp_path).load(good.record()) is not None
 
 
@@ -141,13 +140,13 @@ def test_the_estimate_is_the_median_of_runs_of_the_same_kind(smoke):
     assert clock(config) == pytest.approx((8 * 6000 + 4 * 2000 * 3) / 4000)
     for seconds in (10.0, 50.0, 20.0):
         clock.add(config.record(), seconds)
-    assert clock(replace(config, method="matcha", seed=7)) == 20.0
+    assert clock(config.but(method="matcha", seed=7)) == 20.0
     assert [runner.duration(s) for s in (40, 600, 11100)] == ["40 s", "10 min", "3 h 05 min"]
 
 
 def test_experiments_share_runs_and_labels_are_the_methods():
-    assert set(METHODS) <= set(VARIANTS)
-    plans = runner.plan(runner.EXPERIMENTS, options(Path("unused"), preset="cpu"))
+    assert EVERY == tuple(label for label in VARIANTS if label in EVERY) and len(EVERY) == 10
+    plans = plan("cpu")
     keys = {name: {key(config.record()) for _, _, config in runs} for name, runs in plans.items()}
     assert keys["degree_effect"] <= keys["sparsity"] and keys["convergence"] <= keys["final_accuracy"]
     assert len(keys["sparsity"]) == 5 * 3 * 4 * 5
@@ -169,8 +168,8 @@ def test_the_paper_preset_is_the_papers_setting():
 def test_keys_of_runs_recorded_before_the_new_fields_stay():
     config = RunConfig(train_images=100, method="dpsgd")
     assert not {"start_scaled", "label_noise", "noisy_workers"} & set(config.record())
-    assert replace(config, label_noise=0.6).record() == replace(config, noisy_workers=3).record() == config.record()
-    noisy = replace(config, label_noise=0.6, noisy_workers=2).record()
+    assert config.but(label_noise=0.6).record() == config.but(noisy_workers=3).record() == config.record()
+    noisy = config.but(label_noise=0.6, noisy_workers=2).record()
     assert (noisy["label_noise"], noisy["noisy_workers"]) == (0.6, 2)
 
 
@@ -219,7 +218,7 @@ def test_unequal_shards_grow_in_proportion():
 
 
 def test_rates_are_spread_over_two_decades_by_degree():
-    base = replace(CPU_CIFAR10, lr=0.2)
+    base = CPU_CIFAR10.but(lr=0.2)
     degrees = parse(base.graph, 8).degrees
     up, down = spread_rates(base, True), spread_rates(base, False)
     assert sorted(up) == sorted(down) and max(up) / min(up) == pytest.approx(100)
@@ -231,13 +230,35 @@ def test_rates_are_spread_over_two_decades_by_degree():
 def test_one_map_of_coefficients_holds_all_four():
     """In the released order (c, p) and (b, 0) with b = (1 - p1 - p2) c + p are one method."""
     graph = parse("paper:69.2", 8)
-    hood = Neighbourhood(8, graph.matchings, range(8), "cpu")
-    hood.loss = torch.rand(8, dtype=torch.float64)[hood.col]
-    full = RunConfig(graph="paper:69.2", c1=0.3, c2=0.1, p1=0.2, p2=0.2)
+    hood = Neighbourhood(8, Pairs(graph.matchings), range(8), "cpu")
+    losses = torch.rand(8, dtype=torch.float64)[hood.col]
+    full = RunConfig(graph="paper:69.2").but(c1=0.3, c2=0.1, p1=0.2, p2=0.2)
     b1, b2 = 0.6 * 0.3 + 0.2, 0.6 * 0.1 + 0.2
     assert (b1, b2) == pytest.approx((0.38, 0.26))
-    rows = [replace(full, **c).algorithm(10).after(0, hood) for c in ({}, {"c1": b1, "c2": b2, "p1": 0.0, "p2": 0.0})]
+    ways = ({}, {"c1": b1, "c2": b2, "p1": 0.0, "p2": 0.0})
+    exchanges = [full.but(**changes).algorithm(10).step(0).exchanges for changes in ways]
+    rows = [exchange.rule.rows(hood, losses, 0.1) for (exchange,) in exchanges]
     torch.testing.assert_close(*rows, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_check_builds_no_workers(monkeypatch, own):
+    built = []
+
+    def build(data):
+        built.append(torch.get_default_device())
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+
+    monkeypatch.setattr("aldsgd.models.build", lambda name, outputs, *_: build(None))
+    monkeypatch.setattr("baselines.registry.imported", lambda name: build)
+    check(RunConfig(model="own:build" if own else "mlp", train_images=128, test_images=32), Execution())
+    assert [device.type for device in built] == ["cpu" if own else "meta"]
+
+
+def test_failed_runs_are_one_sentence():
+    refuse_failed([(("a", 0, None), None), (("b", 1, None), None)])
+    with pytest.raises(ConfigError, match=r"^1 of 2 runs failed; first b, seed 1 \(lost\)"):
+        refuse_failed([(("a", 0, None), None), (("b", 1, None), "lost")])
 
 
 def test_smoke_presets_are_small(smoke):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,12 @@ import torch
 from aldsgd import models
 from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
-from experiments import bench_gpu, paper_grid, scales
+from experiments import paper_grid, scales
+from experiments.command import Session
 
 ROOT = Path(__file__).parents[1]
 #: What a GPU machine need not have.
-MISSING = ("cvxpy", "scipy", "sklearn", "matplotlib", "seaborn", "hypothesis")
+MISSING = ("cvxpy", "sklearn", "matplotlib", "seaborn", "hypothesis")
 
 
 def script(*arguments: str, missing=(), cache=None) -> subprocess.CompletedProcess:
@@ -53,7 +53,7 @@ def test_the_grid_is_the_papers_setting_most_telling_first(monkeypatch):
     assert len(lines) == len({json.dumps(config.record()) for _, _, config in lines}) == 5 * 5 * 5
     assert len({(label, config.seed) for _, label, config in lines}) == len(lines)
     # The same setting as that of the experiments, but for the epochs between tests.
-    assert replace(paper_grid.CIFAR10, eval_every=scales.PAPER_CIFAR10.eval_every) == scales.PAPER_CIFAR10
+    assert paper_grid.CIFAR10.but(eval_every=scales.PAPER_CIFAR10.eval_every) == scales.PAPER_CIFAR10
     for _, _, config in lines:
         assert (config.workers, config.batch, config.epochs, config.lr) == (8, 16, 200, 0.4)
         assert config.eval_every == 1 and config.precision == "float32"
@@ -63,7 +63,7 @@ def test_the_grid_is_the_papers_setting_most_telling_first(monkeypatch):
         paper_grid.grid("cpu")
     monkeypatch.setattr(sys, "argv", ["paper_grid", "--stages", "9"])
     with pytest.raises(ConfigError, match="1 to 7"):
-        paper_grid.main()
+        paper_grid.main(Session())
 
 
 def test_it_goes_on_after_its_time_limit_and_lists_what_it_knows(tmp_path):
@@ -89,17 +89,15 @@ def test_it_goes_on_after_its_time_limit_and_lists_what_it_knows(tmp_path):
 #: A run of the grid's MATCHA through the same parts as the script, on random images.
 ONE_RUN = """
 import torch
-from aldsgd import models
 from aldsgd.datasets import Data
 from aldsgd.training import Trainer
 from experiments.paper_grid import grid
-from dataclasses import replace
 
 config = next(c for _, _, c in grid("paper") if c.method == "matcha" and c.graph == "paper:100")
-config = replace(config, model="resnet_small", epochs=1)
+config = config.but(model="resnet_small", epochs=1)
 images, labels = torch.randint(256, (160, 3, 8, 8), dtype=torch.uint8), torch.arange(160) % 10
 data = Data.from_arrays(images, labels, images, labels)
-trainer = Trainer(config.algorithm(2), lambda: models.build(config.model, 10, data.shape), data, config.settings())
+trainer = Trainer(config.algorithm(2), config.build(data), data, config.settings())
 print(len(trainer.run().rows), "rows")
 """
 
@@ -124,11 +122,11 @@ def test_comparison_of_precisions_needs_three_pairs(tmp_path):
     lines = [line for line in paper_grid.grid("smoke") if line[2].method == "dpsgd"][:1]
     options, store = argparse.Namespace(link=None), RunStore(tmp_path)
     assert "no run" in paper_grid.comparison(lines, "bf16", store, options)
-    lines = [(1, lines[0][1], replace(lines[0][2], seed=seed)) for seed in range(3)]
+    lines = [(1, lines[0][1], lines[0][2].but(seed=seed)) for seed in range(3)]
     for _, _, config in lines:
         for precision, shift in (("float32", 0.0), ("bf16", 0.2)):
             row = {name: 0.5 + shift + 0.01 * config.seed * (1 + shift) for name in paper_grid.COMPARED}
-            with store.writer(replace(config, precision=precision).record(), {"hardware": {"device": None}}) as writer:
+            with store.writer(config.but(precision=precision).record(), {"hardware": {"device": None}}) as writer:
                 writer.append([{"epoch": 1, "step": 1, "worker": None, **row}])
                 writer.finish({})
     text = paper_grid.comparison(lines, "bf16", store, options)
@@ -137,6 +135,8 @@ def test_comparison_of_precisions_needs_three_pairs(tmp_path):
 
 
 def test_bench_counts_operations_and_bytes():
+    from experiments import bench_gpu
+
     counted = bench_gpu.count("logistic")
     features = 3 * 32 * 32
     assert counted["parameters"] == features * 10 + 10
