@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from aldsgd.algorithm import Algorithm, checked
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
-from aldsgd.data import Batches, checked_shards, normalise, split, steps_per_epoch
+from aldsgd.data import Batches, checked_shards, normalise, real, split, steps_per_epoch
 from aldsgd.datasets import Data, content_hash
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
@@ -87,7 +88,7 @@ class Trainer:
             shards = split(data.train_targets, n, kind, settings.seed, alpha, settings.min_shard)
         else:
             shards = checked_shards(settings.split, samples, n)
-        self.steps = steps_per_epoch(samples, n, settings.batch)
+        self.steps = steps_per_epoch(sum(map(len, shards)), n, settings.batch)
         self.batches = Batches(shards, settings.batch, self.steps, settings.seed, settings.augment)
         self.hosting = hosting or LocalNetwork(n, settings.device, algorithm.centres)
         self.workers = Workers(
@@ -129,7 +130,8 @@ class Trainer:
         """Try model and loss on the first batch of the first hosted worker, so that what cannot train is said first."""
         index = self.batches.epoch(0, self.workers.hosted[:1]).index[0, 0].to(self.workers.device)
         inputs = normalise(self.data.train_inputs[index], self.data.mean, self.data.std, self.workers.dtype)
-        self.workers.probe(inputs, self.data.train_targets[index])
+        targets = real(self.data.train_targets[index], self.workers.dtype)
+        self.workers.probe(inputs, targets, partial(self.task.check, numbers=self.data.outputs))
 
     def train_epoch(self, epoch: int, on_step: Callable[[int, Tensor], None] = lambda step, losses: None) -> Tensor:
         """Train one epoch (counted from 0). Returns each worker's mean training loss (w,), float64."""
