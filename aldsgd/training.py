@@ -22,6 +22,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
+from aldsgd.precision import device_of
 from aldsgd.settings import Settings, several
 from aldsgd.step import Meter
 from aldsgd.stepper import Stepper
@@ -80,7 +81,7 @@ class Trainer:
             raise ConfigError("augment needs images (N, C, H, W), and these are feature vectors; leave it out")
         if several(settings.lr) and len(settings.lr) != n:
             raise ConfigError(f"{len(settings.lr)} learning rates for {n} workers; give one, or one per worker")
-        self.data = data.to(settings.device)
+        self.data = data.to(device_of(settings.device))
         self.task = task_of(data, loss)
         samples = len(data.train_inputs)
         if isinstance(settings.split, str):
