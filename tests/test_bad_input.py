@@ -1,0 +1,442 @@
+"""What a user gets wrong: exit code 2, one line on stderr that starts with "error: ", and nothing overwritten."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aldsgd.checkpoint import Checkpoints
+from aldsgd.records import RunStore
+from experiments import run, runner
+from experiments.configuration import RunConfig, from_record
+from experiments.options import Execution
+from tests.calling import SHORT, call, files
+
+ROOT = Path(__file__).parents[1]
+
+#: Options, and what the line says.
+REFUSED = """
+--workers 0 | at least one worker, not 0
+--workers -1 | at least one worker, not -1
+--workers 1.5 | --workers 1.5 cannot be read; it is: number of workers n (default: 8)
+--workers 100000000 | workers are too many
+--workers 99999999999999999999999 | --workers 99999999999999999999999 cannot be read
+--workers 65 --graph ring | 65 workers but only 64 training samples
+--batch 0 | batch = 0 must be a whole number
+--batch nan | --batch nan cannot be read
+--batch 65 | 65 samples in a batch but only 64 training samples
+--epochs 0 | epochs = 0
+--epochs 99999999999999 | epochs = 99999999999999
+--epochs 1e3 | --epochs 1e3 cannot be read
+--graph none | unknown graph 'none'
+--graph torus:0x8 | at least one row
+--graph file:nowhere.txt | cannot read the edge list nowhere.txt
+--graph file: | cannot read the edge list
+--graphs 0 | at least one graph, not 0
+--graphs 99999999 | too many
+--graphs nan | --graphs nan cannot be read
+--graph-order random | unknown graph_order 'random'; choose one of: uniform, released
+--c1 none | --c1 none cannot be read
+--c1 nan | --c1 nan cannot be read
+--c1 1e300 | --c1 1e300 cannot be read
+--p2 -0.1 | p2 = -0.1
+--period 0 | period = 0
+--period 1.5 | --period 1.5 cannot be read
+--core aldsgd | unknown core 'aldsgd'
+--core none | unknown core 'none'
+--order backwards | unknown order 'backwards'
+--method matcha --budget none | --budget none cannot be read
+--method matcha --budget nan | --budget nan cannot be read
+--method matcha --budget 0 | (0, 1]
+--method dpsgd --c1 0.5 | --c1 is no option of method dpsgd; it has: weights
+--method single --weights equal | --weights is no option of method single; it has: none
+--method dpsgd --weights heavy | unknown weights 'heavy'
+--method sgd | unknown method 'sgd'; choose one of: single,
+--lr nan | --lr nan cannot be read
+--lr -1 | lr = -1.0
+--lr 0.1 0.2 | 2 learning rates for 8 workers
+--lr none | --lr none cannot be read
+--lr-drops 0:-1 | lr_drops = ((0, -1.0),)
+--lr-drops 0:nan | --lr-drops 0:nan cannot be read; it is: EPOCH:FACTOR
+--lr-drops 1.5:0.1 | --lr-drops 1.5:0.1 cannot be read
+--lr-drops 0 | --lr-drops 0 cannot be read
+--weight-decay -1 | weight_decay = -1.0
+--weight-decay none | --weight-decay none cannot be read
+--optimizer lion | unknown optimizer 'lion'; choose one of: sgd, adam, adamw
+--optimizer adam --momentum 0.9 | --momentum has no effect without --optimizer sgd
+--optimizer adam --betas 0.9 | betas = (0.9,)
+--optimizer adam --betas 0.9 1 | betas = (0.9, 1.0)
+--betas 0.8 0.9 | --betas has no effect without --optimizer adam or adamw
+--momentum 1 | momentum = 1.0
+--momentum -0.1 | momentum = -0.1
+--nesterov | nesterov needs a momentum
+--schedule linear | unknown schedule 'linear'; choose one of: steps, cosine, constant
+--schedule cosine --lr-drops 0:0.1 | --lr-drops has no effect without --schedule steps
+--warmup -1 | warmup = -1.0
+--train-images 0 | a limit of 0 train images
+--test-images -3 | a limit of -3 test images
+--test-images 1.5 | --test-images 1.5 cannot be read
+--split moon | unknown split 'moon'; choose one of: iid, dirichlet, label, unequal
+--split dirichlet | needs a positive, finite alpha
+--split dirichlet --dirichlet-alpha nan | --dirichlet-alpha nan cannot be read
+--dirichlet-alpha 1 | has no meaning for the iid split
+--min-shard 9 | 8 shards of at least 9 samples
+--min-shard 0 | min_shard = 0
+--label-noise 2 --noisy-workers 1 | label_noise = 2.0
+--label-noise 0.5 --noisy-workers 9 | noisy_workers = 9 of 8 workers
+--label-noise 0.5 | --label-noise has no effect without --noisy-workers
+--noisy-workers 2 | --noisy-workers has no effect without --label-noise
+--label-noise 0.5 --noisy-workers 2 --split label | change the label split
+--start cold | unknown start 'cold'; choose one of: different, same, mean
+--batchnorm none | unknown batchnorm 'none'
+--bn-images 0 | bn_images = 0
+--eval-every 0 | eval_every = 0
+--precision float16 | unknown precision 'float16'
+--precision tf32 | precision tf32 is a mode of GPUs
+--latency -1 | latency = -1
+--bandwidth 0 | bandwidth = 0
+--bandwidth inf | --bandwidth inf cannot be read
+--compute-seconds -1 | compute_seconds = -1.0
+--link 10gbe --latency 1 | --link stands for a latency and a bandwidth
+--link wifi | invalid choice: 'wifi'
+--seeds 0 0 | --seeds 0 0 holds a seed twice
+--seeds -1 | --seeds -1 must not be negative
+--seeds 4294967296 | below 2^32
+--seeds 1.5 | invalid int value: '1.5'
+--seeds | expected at least one argument
+--threads 0 | --threads 0 must be 1 or more
+--threads 999999 | at most 4096
+--jobs 0 | --jobs 0 must be 1 or more
+--jobs none | --jobs none cannot be read
+--checkpoint-every -1 | --checkpoint-every -1
+--time-limit 0 | --time-limit needs a positive number
+--time-limit nan | --time-limit nan cannot be read
+--time-limit 5 --checkpoint-every 0 | checkpoints to stop at
+--timeout nan | --timeout nan cannot be read
+--timeout 0 | --timeout 0 must be a number of seconds above zero
+--device abacus | --device abacus cannot be used
+--device meta | --device meta cannot be used
+--device cuda:99 | --device cuda:99 cannot be used
+--engine warp | unknown engine 'warp'; choose one of: auto, loop, vmap
+--model nope | unknown model 'nope'
+--model gru | use gru for tokens
+--model nowhere:build | nowhere:build cannot be loaded (ModuleNotFoundError
+--model math:sqrt | --model math:sqrt fails on digits (TypeError
+--method nowhere:Class | nowhere:Class cannot be loaded
+--method json:loads | json:loads is no class of a method
+--method torch.nn:Linear | its argument out_features has no default
+--method torch.nn:ReLU | ReLU is no method
+--dataset none | unknown data set 'none'
+--dataset text:nowhere | nowhere cannot be read
+--dataset text:. | Is a directory
+--dataset json:dumps | --data json:dumps fails (TypeError
+--data os:getcwd | --data os:getcwd gives a str
+--data os:getcwd --dataset digits | leave out --dataset digits
+--dataset cifar10 --data nowhere | no cifar10 data in
+--nonsense 1 | unrecognized arguments: --nonsense 1
+--epo 1 | unrecognized arguments: --epo 1
+--results /dev/null/x | the results folder /dev/null/x cannot be written
+"""
+CASES = [tuple(part.strip() for part in line.split(" | ")) for line in REFUSED.strip().splitlines()]
+
+
+@pytest.mark.parametrize("options, said", CASES, ids=[options for options, _ in CASES])
+def test_is_refused_in_one_line(tmp_path, options, said):
+    ended = call(run, *SHORT, "--results", tmp_path / "results", *options.split(" "))
+    assert ended.refused and said in ended.err, ended
+    assert not (tmp_path / "results").exists() or not files(tmp_path / "results")
+
+
+def test_lines_of_what_was_typed_are_one_line(tmp_path):
+    for option in ("--dataset", "--model", "--graph", "--method", "--split", "--device", "--lr", "--core"):
+        assert call(run, *SHORT, "--results", tmp_path, option, "one\ntwo").refused
+
+
+# Any options with any values
+
+VALUES = {
+    "method": ("dpsgd", "aldsgd", "matcha", "allreduce", "single", "dpsgd_cwa", "", "7"),
+    "model": ("logistic", "mlp", "cnn", "gru", "Logistic"),
+    "graph": ("ring", "line", "paper:53.8", "paper:38.5", "star:", "torus:2x4", "ring4"),
+    "workers": ("1", "2", "4", "8", "-2", "2e0", "1e9"),
+    "graphs": ("1", "2", "3", "0", "x"),
+    "graph-order": ("uniform", "released", "none"),
+    "batch": ("1", "8", "64", "0", "4.5"),
+    "lr": ("0", "0.1", "1e6", "-0", "nan", "-0.1", "0x1"),
+    "lr-drops": ("0:0.5", "1:2", "0:0", "0:-1", ":", "1"),
+    "weight-decay": ("0", "0.1", "inf", "-1e-9"),
+    "optimizer": ("sgd", "adam", "adamw", "SGD"),
+    "momentum": ("0", "0.9", "0.999", "1", "-0"),
+    "schedule": ("steps", "cosine", "constant", "step"),
+    "warmup": ("0", "0.5", "3", "-1", "nan"),
+    "start": ("same", "mean", "different", "0"),
+    "split": ("iid", "label", "unequal", "dirichlet", "none"),
+    "dirichlet-alpha": ("0.5", "100", "0", "none", "1e-9"),
+    "label-noise": ("0", "0.5", "1", "1.1"),
+    "noisy-workers": ("0", "1", "8", "-1", "0.5"),
+    "min-shard": ("1", "4", "0", "1000000"),
+    "eval-every": ("1", "7", "0"),
+    "bn-images": ("1", "5000", "-1"),
+    "precision": ("float64", "bf16", "half"),
+    "engine": ("loop", "vmap", "auto", "stacked", "fast"),
+    "c1": ("0", "0.6", "3", "-1", "none"),
+    "period": ("1", "3", "0", "1.0"),
+    "core": ("dpsgd", "matcha", "dpsgd_released", "single"),
+    "budget": ("0.5", "1", "0", "2"),
+    "latency": ("0", "1", "-1"),
+    "seeds": ("1", "4294967295", "-1", "one"),
+}
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(st.dictionaries(st.sampled_from(sorted(VALUES)), st.integers(0, 6), min_size=1, max_size=6))
+def test_any_options_train_or_are_refused(places):
+    chosen = [f"--{name}={VALUES[name][place % len(VALUES[name])]}" for name, place in places.items()]
+    with tempfile.TemporaryDirectory() as results:
+        ended = call(run, *SHORT, "--results", results, *chosen)
+        runs = RunStore(results).runs()
+        if ended.code == 0:
+            (trained,) = runs
+            assert from_record(trained.config).record() == {
+                name: tuple(map(tuple, value)) if name == "lr_drops" else value
+                for name, value in trained.config.items()
+            }
+            assert len(trained.workers) == trained.config["workers"] and set(trained.network["epoch"]) == {1}
+        else:
+            assert ended.refused and not files(Path(results)), (chosen, ended)
+
+
+# What a name stands for
+
+
+def test_another_graph_in_the_same_file_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = (
+        *SHORT,
+        "--method",
+        "dpsgd",
+        "--workers",
+        "4",
+        "--graph",
+        "file:e.txt",
+        "--results",
+        tmp_path / "results",
+    )
+    Path("e.txt").write_text("0 1\n1 2\n2 3\n3 0\n")
+    assert call(run, *options).code == 0
+    Path("e.txt").write_text("# the same ring\n3 0\n2 3\n1 2\n0 1\n")
+    again = call(run, *options)
+    assert again.code == 0 and "1 already complete" in again.out
+    assert "nothing is trained" in again.out and "--results DIR" in again.out
+    Path("e.txt").write_text("0 1\n1 2\n2 3\n")
+    other = call(run, *options)
+    assert other.code == 0 and "0 already complete" in other.out
+    assert len(RunStore(tmp_path / "results").runs()) == 2
+
+
+def test_another_text_in_the_same_file_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ("--quiet", "--epochs", "1", "--workers", "2", "--graph", "line", "--method", "dpsgd", "--lr", "0.1",
+               "--dataset", "text:t.txt", "--model", "gru", "--results", tmp_path / "results")  # fmt: skip
+    for text in ("to be or not to be. " * 100, "that is the question " * 100):
+        Path("t.txt").write_text(text)
+        ended = call(run, *options)
+        assert ended.code == 0 and "0 already complete" in ended.out and "worst_perplexity" in ended.out
+    assert "1 already complete" in call(run, *options).out
+
+
+OWN = """
+import torch
+from aldsgd.algorithm import Algorithm
+from aldsgd.datasets import Data
+from aldsgd.links import Pairs
+from aldsgd.step import Exchange, Gossip, Step
+
+class Slow(Algorithm):
+    def __init__(self, graphs, every=2, weight=0.25, seed=0):
+        self.n, self.every, self.weight, self.pairs = graphs[0].n, every, weight, Pairs(graphs[0].matchings)
+    def step(self, t):
+        return Step(after=Exchange(self.pairs, Gossip(self.weight)) if t % self.every == 0 else ())
+
+def build(data):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(data.train_inputs[0].numel(), data.outputs))
+
+def data():
+    draw = torch.Generator().manual_seed(0)
+    return Data.from_arrays(*(torch.randn(40, 3, generator=draw), torch.arange(40) % 2) * 2)
+"""
+
+
+def test_methods_models_and_data_of_ones_own(tmp_path):
+    """In processes of their own, from the working directory; a changed source file is another run."""
+    (tmp_path / "mine.py").write_text(OWN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "experiments.run", "--quiet", "--method", "mine:Slow", "--model", "mine:build",
+               "--data", "mine:data", "--workers", "4", "--graph", "ring", "--epochs", "2", "--batch", "5"]  # fmt: skip
+
+    def own(*options):
+        return subprocess.run(
+            [*command, "--results", "results", *options], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    first = own("--every", "3")
+    assert first.returncode == 0 and "0 already complete" in first.stdout, first.stderr
+    assert "1 already complete" in own("--every=3", "--weight=0.25").stdout
+    pooled = own("--jobs", "2", "--seeds", "1", "2")
+    assert pooled.returncode == 0, pooled.stderr
+    (tmp_path / "mine.py").write_text(OWN.replace("randn(40", "randn(44").replace("arange(40)", "arange(44)"))
+    assert "0 already complete" in own("--every", "3").stdout
+    runs = RunStore(tmp_path / "results").runs()
+    assert len(runs) == 4 and {run_.config["every"] for run_ in runs} == {2, 3}
+    assert len({run_.config[name] for run_ in runs for name in ("method_source", "model_source", "data_source")}) == 2
+    (tmp_path / "mine.py").write_text(OWN + "\nraise RuntimeError('one\\ntwo')")
+    failed = own()
+    assert failed.returncode == 2 and failed.stderr.count("\n") == 1
+    assert "mine:Slow cannot be loaded (RuntimeError: one two; " in failed.stderr and "mine.py, line " in failed.stderr
+    (tmp_path / "mine.py").write_text(OWN.replace("every=2", "lr=2"))
+    assert "has an option by the name of another" in own().stderr
+
+
+def images(folder: Path, seed: int) -> None:
+    """Ten classes of 28 x 28 noise as image folders."""
+    from PIL import Image
+
+    draws = np.random.default_rng(seed)
+    for part, count in (("train", 4), ("test", 1)):
+        for label in range(10):
+            (folder / part / str(label)).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                image = Image.fromarray(draws.integers(0, 256, (28, 28), dtype=np.uint8))
+                image.save(folder / part / str(label) / f"{i}.png")
+
+
+def test_a_whole_run_of_other_data_is_not_taken_for_this_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALDSGD_CACHE", str(tmp_path / "cache"))
+    results, data = tmp_path / "results", tmp_path / "data"
+    options = ("--quiet", "--epochs", "1", "--dataset", "fashionmnist", "--data", data, "--method", "dpsgd", "--model",
+               "logistic", "--workers", "2", "--graph", "line", "--batch", "4", "--results")  # fmt: skip
+    images(data / "fashionmnist", 0)
+    assert call(run, *options, results).code == 0
+    assert "1 already complete" in call(run, *options, results).out
+    before = files(results)
+    shutil.rmtree(data)
+    assert "1 already complete" in call(run, *options, results).out
+    images(data / "fashionmnist", 1)
+    other = call(run, *options, results)
+    assert other.refused and "was trained on other data than fashionmnist is now" in other.err
+    assert "name another folder with --results" in other.err and files(results) == before
+    assert call(run, *options, tmp_path / "other").code == 0
+    # A record from before contents were kept is taken as it is.
+    (path,) = (results / "runs").glob("*.json")
+    meta = json.loads(path.read_text())
+    del meta["extra"]["content"]
+    path.write_text(json.dumps(meta))
+    assert "1 already complete" in call(run, *options, results).out
+
+
+# What the store holds
+
+
+CONFIG = RunConfig(model="logistic", train_images=64, test_images=16, batch=8, epochs=3, lr=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        (dict(lr=0.2), "lr 0.2 there, 0.1 here"),
+        (dict(method="dpsgd"), "method 'DPSGD' there, 'ALDSGD' here"),
+        (dict(workers=4, graph="ring"), "workers 4 there, 8 here"),
+        (dict(train_images=63), "data"),
+        (dict(graph="ring"), "exchanges"),
+        (dict(optimizer="adam"), "optimizer 'adam' there, 'sgd' here"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, changes, said):
+    store, other = RunStore(tmp_path), runner.prepare(CONFIG.but(**changes), Execution())
+    other.save(Checkpoints(runner.checkpoints_of(store, CONFIG).folder, other.identity()), 1, [])
+    before = files(tmp_path)
+    options = (*SHORT, "--epochs", "3", "--lr", "0.1", "--results", tmp_path)
+    ended = call(run, *options)
+    assert ended.refused and "holds a checkpoint of another run" in ended.err and said in ended.err
+    assert {name: content for name, content in files(tmp_path).items() if "checkpoints" in name} == before
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert call(run, *options).code == 0
+
+
+def test_a_run_that_another_process_has_just_completed_is_not_trained_again(tmp_path, monkeypatch):
+    store, prepare, states = RunStore(tmp_path), runner.prepare, []
+
+    def late(config, execution, world=None):
+        monkeypatch.setattr(runner, "prepare", prepare)
+        runner.train_run(store, config, execution)
+        states.append(files(tmp_path))
+        trainer = prepare(config, execution, world)
+        trainer.run = lambda **_: pytest.fail("it is trained again")
+        return trainer
+
+    monkeypatch.setattr(runner, "prepare", late)
+    assert call(run, *SHORT, "--results", tmp_path).code == 0
+    assert files(tmp_path) == states[0] and len(store.runs()) == 1
+
+
+@pytest.mark.parametrize("place", ["", "runs", "checkpoints", "csv", "json", "part"])
+def test_something_in_the_place_of_what_is_to_be_written(tmp_path, place):
+    results, options = tmp_path / "results", (*SHORT, "--epochs", "2", "--lr", "0.1", "--checkpoint-every", "1")
+    if place in ("", "runs", "checkpoints"):
+        blocked = results / place
+        blocked.parent.mkdir(exist_ok=True)
+        blocked.write_text("in the way")
+    else:
+        suffix = {"csv": ".csv", "json": ".json", "part": ".csv.part"}[place]
+        stem = RunStore(results).stem(CONFIG.but(epochs=2).record())
+        blocked = results / "runs" / f"{stem}{suffix}"
+        blocked.mkdir(parents=True)
+        (blocked / "file").write_text("in the way")
+    ended = call(run, *options, "--results", results)
+    assert ended.refused and str(results) in ended.err, ended
+    assert (blocked if blocked.is_file() else blocked / "file").read_text() == "in the way"
+    assert not RunStore(results).runs()
+
+
+@pytest.mark.parametrize("room", [100, 400, 2500, 20000])
+def test_a_full_disk(tmp_path, room):
+    """No file may grow beyond ``room`` bytes: the first row, the rows, the JSON, a checkpoint cannot be written."""
+    options = (*SHORT, "--model", "mlp", "--epochs", "2", "--checkpoint-every", "1" if room == 20000 else "0")
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def limited(limit):
+        return subprocess.run(
+            [sys.executable, "-m", "experiments.run", *options, "--results", str(tmp_path)],
+            cwd=ROOT, env=environment, capture_output=True, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)) if limit else None,
+        )  # fmt: skip
+
+    ended = limited(room)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1, ended.stderr
+    assert ended.stderr.startswith("error: ") and "cannot be written (File too large)" in ended.stderr
+    assert not RunStore(tmp_path).runs()
+    assert limited(None).returncode == 0 and len(RunStore(tmp_path).runs()) == 1
+
+
+# What went wrong in training
+
+
+def test_a_run_that_diverged_says_so_once(tmp_path):
+    options = ("--quiet", "--epochs", "2", "--train-images", "640", "--test-images", "40", "--method", "aldsgd")
+    ended = call(run, *options, "--lr", "50", "--results", tmp_path)
+    assert ended.code == 0 and ended.err.count("warning: the run diverged: ") == 1 == ended.err.count("\n")
+    (trained,) = RunStore(tmp_path).runs()
+    step = trained.meta["extra"]["diverged"]
+    assert 0 < step < 10 and f"at step {step} of 10 (lr = 50.0)" in ended.err
+    assert call(run, *options, "--lr", "0.1", "--results", tmp_path / "tame").err == ""
+    (tame,) = RunStore(tmp_path / "tame").runs()
+    assert tame.meta["extra"]["diverged"] is None
