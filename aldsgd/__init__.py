@@ -8,6 +8,7 @@ from importlib import import_module
 _HOME = {
     "ALDSGD": "leaders",
     "Algorithm": "algorithm",
+    "AllReduce": "links",
     "Arcs": "links",
     "Broadcast": "links",
     "ConfigError": "errors",

@@ -99,18 +99,27 @@ def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, draws) -> list[
 
 def checked_shards(shards, samples: int, n: int) -> list[np.ndarray]:
     """A user's own shards, one index array per worker, as int64. Raises ConfigError for what cannot be one."""
+    if not isinstance(shards, Sequence | np.ndarray | Tensor):
+        raise ConfigError(
+            f"the split is a {type(shards).__name__}: give a name or a list of one index array per worker"
+        )
     if len(shards) != n:
         raise ConfigError(f"{len(shards)} shards for {n} workers: give one index array per worker")
-    found = [np.asarray(shard) for shard in shards]
-    for worker, shard in enumerate(found):
+    found = []
+    for worker, shard in enumerate(shards):
+        try:
+            shard = np.asarray(shard.cpu() if isinstance(shard, Tensor) else shard)
+        except (TypeError, ValueError):
+            shard = np.empty(0)
         if shard.ndim != 1 or shard.dtype.kind not in "iu" or not len(shard):
             raise ConfigError(f"the shard of worker {worker} is no list of positions: give integers, one or more")
         if shard.min() < 0 or shard.max() >= samples:
             raise ConfigError(f"the shard of worker {worker} names samples outside 0..{samples - 1}: correct it")
+        found.append(shard.astype(np.int64))
     every = np.concatenate(found)
     if len(np.unique(every)) < len(every):
         raise ConfigError("a sample stands twice in the shards: give each to one worker, once")
-    return [shard.astype(np.int64) for shard in found]
+    return found
 
 
 def steps_per_epoch(samples: int, workers: int, batch: int) -> int:
@@ -147,6 +156,11 @@ def normalise(images: Tensor, mean: Tensor | None, std: Tensor | None, dtype: to
     layout = torch.channels_last if colour else torch.preserve_format
     fresh = images.to(dtype, copy=True, memory_format=layout)
     return fresh.sub_((mean.to(dtype) * unit)[:, None, None]).div_((std.to(dtype) * unit)[:, None, None])
+
+
+def real(targets: Tensor, dtype: torch.dtype) -> Tensor:
+    """Targets to regress on in the ``dtype`` of the outputs; classes as they are."""
+    return targets.to(dtype) if targets.is_floating_point() else targets
 
 
 def augment(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int = PAD) -> Tensor:

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from aldsgd.cache import cache_dir, replace_file
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, one_line, whole
 from aldsgd.streams import rng
 
 #: Of the choices that no run varies: subsets, the digits' test set, samples for statistics.
 FIXED_SEED = 1234
+#: Classes and different tokens: more are a mistake of numbering, and a layer for them would fill the memory.
+LARGEST = 10**6
 
 
 @dataclass
@@ -75,20 +77,29 @@ class Data:
             _targets("test targets", test_targets, inputs[1]),
         ]
         if targets[0].shape[1:] != targets[1].shape[1:] or targets[0].dtype != targets[1].dtype:
-            raise ConfigError("train and test targets differ in shape or type: give both the same")
+            raise ConfigError(
+                f"train targets are {_describe(targets[0])} but test targets {_describe(targets[1])}: "
+                f"give both the same shape and type"
+            )
         task, outputs = "classification", targets[0].shape[-1]
         if targets[0].is_floating_point():
             task = "regression"
+            if classes is not None:
+                raise ConfigError(f"{classes} classes, but the targets are floating-point numbers: give integers")
         else:
             task, outputs = ("tokens" if targets[0].ndim == 2 else task), _classes(targets, classes)
         tokens = inputs[0].dtype == torch.int64
         vocabulary = int(max(x.max() for x in inputs)) + 1 if tokens else None
+        if tokens and vocabulary > LARGEST:
+            raise ConfigError(
+                f"tokens up to {vocabulary - 1:,} would be as many rows of an embedding: number them from 0"
+            )
         if (mean is None) != (std is None):
             raise ConfigError("mean and std belong together: give both or neither")
         if mean is None and inputs[0].dtype == torch.uint8:
             mean, std = _channel_statistics(inputs[0])
         if mean is not None:
-            mean, std = (torch.as_tensor(v, dtype=torch.float32).flatten() for v in (mean, std))
+            mean, std = (_tensor(what, v).float().flatten() for what, v in (("mean", mean), ("std", std)))
             if inputs[0].ndim != 4 or not (len(mean) == len(std) == inputs[0].shape[1]):
                 raise ConfigError("mean and std are per channel: give C numbers each with (N, C, H, W)")
             if not bool(torch.isfinite(mean).all() and (std > 0).all() and torch.isfinite(std).all()):
@@ -104,9 +115,9 @@ class Data:
                 pairs = [dataset[i] for i in range(len(dataset))]
                 inputs, targets = zip(*pairs, strict=True)
                 arrays += [torch.stack([torch.as_tensor(x) for x in part]) for part in (inputs, targets)]
-            except (TypeError, ValueError, RuntimeError) as error:
+            except Exception as error:
                 raise ConfigError(
-                    f"the {what} Dataset does not give equal tensors (input, target) ({_one_line(error)}): add a transform"
+                    f"the {what} Dataset does not give equal tensors (input, target) ({one_line(error)}): add a transform"
                 ) from error
         return cls.from_arrays(*arrays, **options)
 
@@ -141,21 +152,26 @@ class Data:
 
 
 def _describe(x: Tensor) -> str:
-    return f"{str(x.dtype).removeprefix('torch.')} (N, {', '.join(map(str, x.shape[1:]))})"
+    return f"{str(x.dtype).removeprefix('torch.')} ({', '.join(('N', *map(str, x.shape[1:])))})"
 
 
 def _tensor(what: str, x) -> Tensor:
     """A tensor of bytes, floats or int64 from whatever holds numbers."""
     if not isinstance(x, Tensor):
-        x = np.asarray(x)
+        try:
+            x = np.asarray(x)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{what} are no array ({one_line(error)}): give samples of one shape") from None
         if x.dtype.kind not in "buif":
-            raise ConfigError(f"{what} are of type {x.dtype}: give numbers, classes numbered from 0")
-        x = x.astype(x.dtype.newbyteorder("="), copy=False)
-        x = torch.from_numpy(np.require(x.astype(np.int64) if x.dtype.kind == "u" and x.dtype.itemsize > 1 else x,
-                                        requirements=["C", "W"]))  # fmt: skip
+            raise ConfigError(f"{what} are of type {x.dtype}: give real numbers, classes numbered from 0")
+        if x.dtype.kind in "ui" and x.dtype.itemsize > 1:
+            x = x.astype(np.int64)
+        elif x.dtype.kind == "f":
+            x = x.astype(x.dtype.newbyteorder("=") if x.dtype.itemsize <= 8 else np.float64)
+        x = torch.from_numpy(np.require(x, requirements=["C", "W"]))
     x = x.detach()
-    if x.is_complex():
-        raise ConfigError(f"{what} are complex: give real numbers")
+    if x.layout != torch.strided or x.is_complex() or x.is_quantized:
+        raise ConfigError(f"{what} are sparse, complex or quantised: give dense real numbers")
     return x if x.dtype == torch.uint8 or x.is_floating_point() or x.dtype == torch.bool else x.long()
 
 
@@ -186,13 +202,14 @@ def _targets(what: str, y, inputs: Tensor) -> Tensor:
     y = _tensor(what, y)
     y = y.long() if y.dtype == torch.uint8 else y
     tokens = inputs.dtype == torch.int64 and y.shape == inputs.shape
-    if len(y) != len(inputs) or not (y.ndim == 1 or tokens or y.ndim == 2 and y.is_floating_point()):
+    fits = y.ndim == 1 or tokens or y.ndim == 2 and y.is_floating_point() and y.shape[1] > 0
+    if not fits or len(y) != len(inputs):
         raise ConfigError(f"{what} have shape {tuple(y.shape)} for {len(inputs)} samples: give one per sample")
     if y.is_floating_point():
         if not bool(torch.isfinite(y).all()):
             raise ConfigError(f"{what} contain values that are not finite: clean the data first")
         return y[:, None] if y.ndim == 1 else y
-    if y.dtype == torch.bool or int(y.min()) < 0:
+    if y.dtype == torch.bool or y.min() < 0:
         raise ConfigError(f"{what} must be integers from 0 on: number the classes")
     return y
 
@@ -204,10 +221,10 @@ def _classes(labels: list[Tensor], classes: int | None) -> int:
         raise ConfigError(
             f"label {test} is seen in the test set only, training has 0..{train}: correct it, or give classes"
         )
-    classes = train + 1 if classes is None else classes
-    if not isinstance(classes, int) or max(train, test) >= classes:
+    classes = train + 1 if classes is None else whole(classes, "classes")
+    if max(train, test) >= classes:
         raise ConfigError(f"label {max(train, test)} is not one of {classes} classes: number them from 0")
-    if classes > 10**6:
+    if classes > LARGEST:
         raise ConfigError(f"labels up to {train} would be {classes:,} classes: number the classes from 0")
     return classes
 
@@ -327,7 +344,7 @@ def _text(path: Path) -> Data:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the text {path} cannot be read ({_one_line(error)}): name a UTF-8 file") from error
+        raise ConfigError(f"the text {path} cannot be read ({one_line(error)}): name a UTF-8 file") from error
     if len(text) < 20 * (CONTEXT + 1):
         raise ConfigError(
             f"the text {path} has {len(text)} characters: at least {20 * (CONTEXT + 1)} make a training set"
@@ -369,7 +386,7 @@ def _from_torchvision(source: _Source, root: Path, download: bool) -> list[np.nd
             dataset(root, download=True)
         except (OSError, RuntimeError) as error:
             raise ConfigError(
-                f"torchvision could not fetch {source.torchvision_class} into {root} ({_one_line(error)}): "
+                f"torchvision could not fetch {source.torchvision_class} into {root} ({one_line(error)}): "
                 f"check the connection, or bring the data by hand"
             ) from error
     again = "remove it and fetch it again with --download"
@@ -389,15 +406,11 @@ def _from_torchvision(source: _Source, root: Path, download: bool) -> list[np.nd
         try:
             part = dataset(root, train=train)
         except Exception as error:
-            raise ConfigError(f"torchvision cannot read {folder} ({_one_line(error)}): {again}") from error
+            raise ConfigError(f"torchvision cannot read {folder} ({one_line(error)}): {again}") from error
         pixels, labels = np.asarray(part.data), np.asarray(part.targets, dtype=np.int64)
         pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
         arrays += [np.ascontiguousarray(pixels), labels]
     return arrays
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _idx_count(path: Path, again: str) -> int:
@@ -437,8 +450,10 @@ def _from_folders(name: str, source: _Source, folders: Path) -> list[np.ndarray]
         try:
             state = path.stat()
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read ({_one_line(error)}): replace it, or remove the link") from error
-        known.update(f"{path.relative_to(folders)} {state.st_mtime_ns} {state.st_size}\n".encode())
+            raise ConfigError(f"{path} cannot be read ({one_line(error)}): replace it, or remove the link") from error
+        # The time of the last change of the file's entry, too: it tells a file put there with the old one's size and time.
+        marks = state.st_size, state.st_mtime_ns, state.st_ctime_ns
+        known.update(f"{os.fsencode(path.relative_to(folders))} {marks}\n".encode())
     key = known.hexdigest()
     digest = hashlib.sha256(str(folders.resolve()).encode()).hexdigest()[:12]
     cached = cache_dir() / "decoded" / f"{name}-{digest}.npz"
@@ -459,7 +474,7 @@ def _from_folders(name: str, source: _Source, folders: Path) -> list[np.ndarray]
     try:
         replace_file(cached, lambda temporary: np.savez(temporary, key=key, **contents))
     except OSError as error:
-        warnings.warn(f"decoded images are not kept for the next run: {_one_line(error)}", stacklevel=3)
+        warnings.warn(f"decoded images are not kept for the next run: {one_line(error)}", stacklevel=3)
     return arrays
 
 
@@ -476,7 +491,7 @@ def _list_images(folder: Path) -> list[Path]:
             if path.suffix.lower() in IMG_EXTENSIONS and path.name[0] != "."
         ]
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be read ({_one_line(error)}): use a folder per class") from error
+        raise ConfigError(f"{folder} cannot be read ({one_line(error)}): use a folder per class") from error
 
 
 def _decode(paths: list[Path], shape: tuple[int, int, int]) -> np.ndarray:
@@ -488,21 +503,20 @@ def _decode(paths: list[Path], shape: tuple[int, int, int]) -> np.ndarray:
 
     def read(i: int) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(paths[i]) as image:
-                    if image.size != (width, height):  # known from the header, before anything is decoded
-                        size = "x".join(map(str, image.size))
-                        raise ConfigError(f"{paths[i]} is {size} pixels instead of {width}x{height}: replace it")
-                    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            with Image.open(paths[i]) as image:
+                if image.size != (width, height):  # known from the header, before anything is decoded
+                    size = "x".join(map(str, image.size))
+                    raise ConfigError(f"{paths[i]} is {size} pixels instead of {width}x{height}: replace it")
+                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
         except ConfigError:
             raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        except Image.DecompressionBombError:
             raise ConfigError(f"{paths[i]} is far larger than {width}x{height} pixels: replace it") from None
         except (OSError, SyntaxError, ValueError) as error:
-            raise ConfigError(f"{paths[i]} is no readable image ({_one_line(error)}): replace it") from error
+            raise ConfigError(f"{paths[i]} is no readable image ({one_line(error)}): replace it") from error
         images[i] = pixels.reshape(height, width, channels)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as threads:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by its size above
         list(threads.map(read, range(len(paths))))
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

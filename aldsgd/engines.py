@@ -9,6 +9,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,12 @@ class Loop:
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Outputs (w, b, ...) of every model on the same inputs (b, ...)."""
-        return torch.stack([module(inputs) for module in self.workers.modules])
+        found = []
+        for worker, module in zip(self.workers.hosted, self.workers.modules, strict=True):
+            # A model may change its inputs in place, and draw at random also when it is tested.
+            torch.manual_seed(torch_seed("test", self.workers.seed, worker))
+            found.append(module(inputs.clone()))
+        return torch.stack(found)
 
 
 class Vmap(Loop):
@@ -129,7 +135,7 @@ class Stacked(Loop):
         return losses.detach()
 
     def outputs(self, inputs):
-        return self.stack(self.workers.parameters, inputs.expand(len(self.workers.modules), *inputs.shape))
+        return self.stack(self.workers.parameters, inputs.expand(len(self.workers.modules), *inputs.shape).clone())
 
 
 class Streams(Loop):
@@ -186,8 +192,16 @@ BY_NAME = {"loop": Loop, "vmap": Vmap, "stacked": Stacked, "streams": Streams}
 ENGINES = ("auto", *BY_NAME)
 
 
-def choose(engine: str, model: nn.Module, device: torch.device) -> tuple[str, str]:
-    """(name, why) of the engine that runs ``model``.
+def known(loss: Loss) -> bool:
+    """Whether a loss is torch's or of a task: another can draw at random or look at values, which only the loop can do."""
+    while isinstance(loss, partial):
+        loss = loss.func
+    home = type(loss).__module__ if isinstance(loss, nn.Module) else getattr(loss, "__module__", "")
+    return home in ("torch.nn.functional", "torch.nn.modules.loss", "aldsgd.tasks")
+
+
+def choose(engine: str, model: nn.Module, device: torch.device, loss: Loss = F.cross_entropy) -> tuple[str, str]:
+    """(name, why) of the engine that runs ``model`` with ``loss``.
 
     "auto" on a CPU is vmap where it can be, else loop: stacked convolutions measure no faster there (8 workers, batch
     16, one core: the small ResNet the same, the narrow ResNet-50 1.4 times slower). Stacked MLPs measure 1.1 to 2 times
@@ -195,10 +209,14 @@ def choose(engine: str, model: nn.Module, device: torch.device) -> tuple[str, st
     is known, then vmap, then loop.
 
     Raises:
-        ConfigError: an unknown name, or a model that the named engine cannot run.
+        ConfigError: an unknown name, or a model or a loss that the named engine cannot run.
     """
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine '{engine}'; choose one of: {', '.join(ENGINES)}")
+    if engine != "loop" and not known(loss):
+        if engine != "auto":
+            raise ConfigError(f"the {engine} engine takes losses of torch.nn, not one's own; use engine='loop'")
+        return "loop", "the loss is one's own"
     if engine != "auto":
         found = BY_NAME[engine].obstacle(model)
         if found is not None:

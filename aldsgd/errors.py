@@ -27,6 +27,11 @@ def brief(value, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}... ({len(text)} characters)"
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, as one line that is not longer than it helps."""
+    return plain(" ".join(str(error).split()) or type(error).__name__)
+
+
 def plain(text: str) -> str:
     """Text of the user's in a message, without quotes where it has nothing odd in it."""
     return text if text.isprintable() and len(text) <= 200 else brief(text, 200)

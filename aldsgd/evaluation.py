@@ -11,18 +11,18 @@ Running statistics never influence training and are never exchanged; they matter
   model of augmented runs then comes out a point or two too low.
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
-from aldsgd.data import augment, augmentation, normalise
+from aldsgd.data import augment, augmentation, normalise, real
 from aldsgd.datasets import FIXED_SEED, Data
 from aldsgd.errors import ConfigError
 from aldsgd.network import LocalNetwork
-from aldsgd.rows import running_statistics, trainable
-from aldsgd.streams import rng
+from aldsgd.rows import lent, modes_kept, running_statistics, set_statistics
+from aldsgd.streams import rng, torch_seed
 from aldsgd.tasks import Task
 from aldsgd.workers import Workers
 
@@ -55,48 +55,47 @@ class Evaluator:
             raise ConfigError(f"unknown batchnorm '{self.policy}'; choose one of: {', '.join(POLICIES)}")
 
     def workers(self, workers: Workers, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
-        """ "loss" and each metric of the hosted workers by name, (w,) float64 on the CPU."""
+        """The loss and each metric of the hosted workers by name, (w,) float64 on the CPU."""
         own = [[buffer.clone() for buffer in running_statistics(module)] for module in workers.modules]
-        if self.policy == "averaged":
+        with modes_kept(workers.modules):
+            if self.policy == "averaged":
+                for module in workers.modules:
+                    set_statistics(module, mean_statistics)
             for module in workers.modules:
-                set_statistics(module, mean_statistics)
-        workers.train(False)
-        result = self._test(workers.outputs, len(workers.modules), workers)
-        workers.train(True)
+                module.eval()
+            result = self._test(workers.outputs, len(workers.modules), workers)
         if self.policy == "averaged":
             for module, kept in zip(workers.modules, own, strict=True):
                 set_statistics(module, kept)
         return result
 
+    @torch.no_grad()
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
-        """ "loss" and each metric of the model with parameters ``row`` (P,), such as the workers' mean, or a centre."""
-        model = detached_copy(workers.modules[0], row.to(workers.parameters))
-        set_statistics(model, mean_statistics)
-        with workers.arithmetic.flags():
+        """The loss and each metric of the model with parameters ``row`` (P,), such as the workers' mean, or a centre."""
+        with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
+            set_statistics(model, mean_statistics)
             if self.policy in ("augmented", "reestimated"):
                 self._reestimate(model, workers)
             model.eval()
-            with torch.no_grad():
-                found = self._test(lambda inputs: scores(model, inputs, workers)[None], 1, workers)
+            found = self._test(lambda inputs: scores(model, inputs, workers)[None], 1, workers)
         return {name: value.item() for name, value in found.items()}
 
     def _test(self, outputs, count: int, workers: Workers) -> dict[str, Tensor]:
         loss = torch.zeros(count, dtype=torch.float64, device=workers.device)
         sums: list[Tensor | float] = [0.0] * count
-        inputs, targets = self.data.test_inputs, self.data.test_targets
+        data = self.data
         size = max(1, GPU_IMAGES // count) if workers.device.type == "cuda" else TEST_BATCH
-        for batch, target in zip(inputs.split(size), targets.split(size), strict=True):
-            found = outputs(normalise(batch, self.data.mean, self.data.std, workers.dtype))
+        for batch, target in zip(data.test_inputs.split(size), data.test_targets.split(size), strict=True):
+            target = real(target, workers.dtype)
+            found = outputs(normalise(batch, data.mean, data.std, workers.dtype))
             loss += torch.stack([workers.loss(s, target) for s in found]).double() * len(target)
             sums = [total + self.task.sums(s, target) for total, s in zip(sums, found, strict=True)]
-        loss = loss / len(targets)
-        values = [self.task.measure(s, len(targets), own) for s, own in zip(sums, loss, strict=True)]
+        values = [self.task.measure(s, data.test_targets) for s in sums]
         named = zip(self.task.metrics, zip(*values, strict=True), strict=True)
-        return {"loss": loss.cpu()} | {name: torch.stack(each).cpu() for name, each in named}
+        return {"loss": (loss / len(data.test_targets)).cpu()} | {name: torch.stack(each).cpu() for name, each in named}
 
-    @torch.no_grad()
     def _reestimate(self, model: nn.Module, workers: Workers) -> None:
-        layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+        layers = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats and m.training]
         if not layers:
             return
         model.eval()
@@ -119,26 +118,13 @@ class Evaluator:
 
 def scores(model: nn.Module, inputs: Tensor, workers: Workers) -> Tensor:
     """Outputs (b, ...) of one model in the arithmetic of ``workers``."""
+    # As between workers: a model may change its inputs in place, and draw at random also when it is tested.
+    torch.manual_seed(torch_seed("test", workers.seed, workers.n))
     with workers.arithmetic.forward():
-        return model(inputs).to(workers.dtype)
-
-
-def set_statistics(module: nn.Module, values: list[Tensor]) -> None:
-    """Copy ``values`` into the module's floating-point buffers."""
-    for buffer, value in zip(running_statistics(module), values, strict=True):
-        buffer.copy_(value)
+        return model(inputs.clone()).to(workers.dtype)
 
 
 def mean_statistics(modules: list[nn.Module], network=None) -> list[Tensor]:
     """Mean over all workers of each floating-point buffer; ``network`` has those that ``modules`` leaves out."""
     groups = list(zip(*map(running_statistics, modules), strict=True))
     return (network or LocalNetwork(len(modules))).mean_of(groups)
-
-
-def detached_copy(module: nn.Module, row: Tensor) -> nn.Module:
-    """A copy of ``module`` that shares nothing with it, with parameters ``row`` (P,)."""
-    # Without this memo deepcopy would clone the storage of all workers, of which each parameter is a view.
-    memo = {id(p): nn.Parameter(p.detach().clone(), p.requires_grad) for p in module.parameters()}
-    model = copy.deepcopy(module, memo)
-    nn.utils.vector_to_parameters(row, trainable(model))
-    return model

@@ -24,37 +24,39 @@ class LocalRule:
     """Moves the rows of ``parameters`` (w, P) in place.
 
     Args:
-        parameters: (w, P), models of the hosted workers. hosted: their numbers. settings: see
-        ``aldsgd.training.Settings``:
-            optimizer, lr, schedule and what belongs to them. steps: steps in an epoch.
+        parameters: (w, P), models of the hosted workers. hosted: their numbers. settings: an ``aldsgd.Settings``, of
+            which optimizer, lr, schedule and what belongs to them count. steps: steps in an epoch.
 
     Attributes:
         lr: the rate of the next step, a scalar, or (w,) where workers differ. constant: whether it only changes between
-        epochs. decay: the weight decay that belongs to the gradient.
+            epochs. decay: the weight decay that belongs to the gradient.
+
+    Raises:
+        ConfigError: an optimizer or a schedule that cannot be made, or that cannot step.
     """
 
     def __init__(self, parameters: Tensor, hosted: Sequence[int], settings, steps: int):
         self.parameters = parameters
         self.rates = [settings.lr[i] for i in hosted] if isinstance(settings.lr, Sequence) else None
-        self.rate = None if self.rates else float(settings.lr)
+        self.first_rate = self.rates[0] if self.rates else float(settings.lr)
         self.factory, self.decay = optimizer_factory(settings, parameters.device)
         self.scheduler, self.every = schedule_factory(settings, steps)
         self.constant = self.every == steps
         self.taken = 0
-        self.optimizer = self._build(apart=self.rates is not None)
+        try:
+            self.optimizer = self._build(apart=self.rates is not None)
+            self.layout  # noqa: B018 - tries a step, on zeros
+        except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise ConfigError(f"the optimizer or schedule cannot be used ({' '.join(str(error).split())})") from None
 
     def _build(self, apart: bool):
-        with torch.no_grad():
-            rows = list(self.parameters) if apart else [self.parameters]
-        rates = self.rates or [self.rate] * len(rows)
+        rows = list(self.parameters) if apart else [self.parameters]
+        rates = self.rates or [self.first_rate] * len(rows)
         groups = [{"params": [row], "lr": rate} for row, rate in zip(rows, rates, strict=True)]
-        try:
-            optimizer = self.factory(groups, lr=self._build_rate())
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.schedule = self.scheduler(optimizer)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"the optimizer or schedule cannot be made ({' '.join(str(error).split())})") from None
+        optimizer = self.factory(groups, lr=self.first_rate)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.schedule = self.scheduler(optimizer)
         self.apart, self.rows = apart, rows
         self._read(optimizer)
         return optimizer
@@ -91,16 +93,13 @@ class LocalRule:
         """Name -> (P,) or number, of each tensor that the optimizer keeps for a worker; all zero."""
         probe = torch.zeros(1, 2, dtype=self.parameters.dtype, device=self.parameters.device)
         probe.grad = torch.zeros_like(probe)
-        optimizer = self.factory([{"params": [probe], "lr": self._build_rate()}], lr=self._build_rate())
+        optimizer = self.factory([{"params": [probe], "lr": self.first_rate}], lr=self.first_rate)
         optimizer.step()
         return {
             name: torch.zeros_like(self.parameters[0]) if value.shape == probe.shape else torch.zeros_like(value)
             for name, value in optimizer.state[probe].items()
             if isinstance(value, Tensor)
         }
-
-    def _build_rate(self) -> float:
-        return self.rates[0] if self.rates else self.rate
 
     def saved(self, i: int) -> dict[str, Tensor]:
         """The optimizer's state of one hosted worker, in the same places before and after its first step: rows (P,),

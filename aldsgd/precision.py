@@ -12,21 +12,32 @@ from collections.abc import Iterator
 
 import torch
 
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, brief
 
 #: The dtype of parameters under each name.
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32, "bf16": torch.float32}
+
+
+def device_of(name) -> torch.device:
+    """The device of that name. Raises ConfigError where there is none here."""
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"no device {brief(name)}; use cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {device} is not there: torch sees {torch.cuda.device_count()} GPUs; use cpu")
+    return device
 
 
 class Arithmetic:
     """One of ``PRECISIONS`` on a device.
 
     Raises:
-        ConfigError: an unknown name, or "tf32" where there is no GPU.
+        ConfigError: an unknown name, a device that is not there, or "tf32" on a CPU.
     """
 
     def __init__(self, precision: str, device):
-        self.device = torch.device(device)
+        self.device = device_of(device)
         if precision not in PRECISIONS:
             raise ConfigError(f"unknown precision '{precision}'; choose one of: {', '.join(PRECISIONS)}")
         if precision == "tf32" and self.device.type != "cuda":

@@ -1,5 +1,8 @@
 """A model as a row of a flat tensor: which parameters travel, and modules whose parameters are views of a row."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, cat, nn
 
@@ -28,13 +31,24 @@ def checked_model(module) -> nn.Module:
     own = trainable(module)
     if not sum(p.numel() for p in own):
         raise ConfigError("the model has no trainable parameters; there is nothing to exchange")
-    if not all(p.is_floating_point() for p in module.parameters()):
-        raise ConfigError("the model has complex parameters; train real ones, such as their real and imaginary parts")
+    if any(value.is_complex() for value in (*module.parameters(), *module.buffers())):
+        raise ConfigError("the model holds complex numbers; keep real ones, such as their real and imaginary parts")
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in own):
         raise ConfigError("the model is in half precision; leave it in float32, and choose precision='bf16' instead")
     if not all(p.isfinite().all() for p in own if not p.is_meta):
         raise ConfigError("the initial model holds values that are not finite; mend its initialisation")
-    return module
+    # A part that its builder left in evaluation mode stays so, such as a frozen BatchNorm; the model as a whole trains.
+    return module if module.training else module.train()
+
+
+def structure(module: nn.Module) -> list:
+    """What must be equal among the models of one run: layers, their options, and the shapes of all that they hold."""
+    layers = [
+        (type(m).__name__, m.extra_repr() if type(m).__module__.startswith("torch.nn") else "", m.training)
+        for m in module.modules()
+    ]
+    held = [(p.shape, p.dtype, p.requires_grad) for p in (*module.parameters(), *module.buffers())]
+    return [layers, held]
 
 
 def flat(module: nn.Module) -> Tensor:
@@ -57,3 +71,45 @@ def attach(module: nn.Module, row: Tensor, gradient: Tensor | None = None) -> No
 def running_statistics(module: nn.Module) -> list[Tensor]:
     """The floating-point buffers of a module, BatchNorm's running statistics above all."""
     return [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+
+
+def set_statistics(module: nn.Module, values: list[Tensor]) -> None:
+    """Copy ``values`` into the module's floating-point buffers."""
+    for buffer, value in zip(running_statistics(module), values, strict=True):
+        buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def modes_kept(modules: list[nn.Module]) -> Iterator[None]:
+    """Every part of the modules is afterwards in the mode, training or evaluation, that it was in."""
+    kept = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, mode in kept:
+            part.training = mode
+
+
+@contextlib.contextmanager
+def lent(module: nn.Module, row: Tensor) -> Iterator[nn.Module]:
+    """``module`` with parameters ``row`` (P,); afterwards its parameters, buffers, modes and momenta are what they were.
+
+    A copy would do as well, but not every module can be copied.
+    """
+    own = [(p, p.data) for p in trainable(module)]
+    buffers = [
+        (part, name, b, b.clone()) for part in module.modules() for name, b in part._buffers.items() if b is not None
+    ]
+    momenta = [(part, part.momentum) for part in module.modules() if hasattr(part, "momentum")]
+    try:
+        with modes_kept([module]):
+            nn.utils.vector_to_parameters(row, trainable(module))
+            yield module
+    finally:
+        for p, data in own:
+            p.data = data
+        with torch.no_grad():
+            for part, name, buffer, value in buffers:
+                part._buffers[name] = buffer.copy_(value)
+        for part, momentum in momenta:
+            part.momentum = momentum

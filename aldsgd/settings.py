@@ -64,8 +64,9 @@ class Settings:
     def __post_init__(self):
         for name in ("epochs", "batch", "eval_every", "bn_images", "min_shard"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < LARGEST:
-                raise ConfigError(f"{name} = {value} must be a whole number, 1 or more and below {LARGEST:,}")
+            least = 2 if name == "bn_images" else 1  # of a single one there is no variance
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value < LARGEST:
+                raise ConfigError(f"{name} = {value} must be a whole number, {least} or more and below {LARGEST:,}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed = {self.seed} must be a whole number, not negative and below 2^32")
         object.__setattr__(self, "lr", tuple(self.lr) if several(self.lr) else self.lr)

@@ -54,7 +54,12 @@ def obstacle(model: nn.Module) -> str | None:
 def hooked(module: nn.Module) -> bool:
     """Whether something else than its ``forward`` runs when the module is called, or its ``forward`` is not its class's."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks) or "forward" in vars(module)
+    return any(hooks) or "forward" in vars(module) or any(map(_changed, module._parameters.values()))
+
+
+def _changed(parameter: nn.Parameter | None) -> bool:
+    """Whether a hook sees the parameter's gradient, and may change it."""
+    return parameter is not None and bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
 class Stack:

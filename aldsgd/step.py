@@ -97,7 +97,7 @@ class Exchange:
         return getattr(self.links, "roots", ()) is not None
 
 
-def several(exchanges: Exchange | tuple[Exchange, ...]) -> tuple[Exchange, ...]:
+def in_order(exchanges: Exchange | tuple[Exchange, ...]) -> tuple[Exchange, ...]:
     """One exchange, or several, as a tuple."""
     return (exchanges,) if isinstance(exchanges, Exchange) else tuple(exchanges)
 
@@ -117,8 +117,8 @@ class Step:
     acting: tuple[int, ...] | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "before", several(self.before))
-        object.__setattr__(self, "after", several(self.after))
+        object.__setattr__(self, "before", in_order(self.before))
+        object.__setattr__(self, "after", in_order(self.after))
         if self.losses not in (None, "links", "all"):
             raise ConfigError(f"losses = {self.losses!r} of a step must be None, 'links' or 'all'")
         if self.losses != "all" and not self.fixed:

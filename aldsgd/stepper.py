@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from aldsgd.algorithm import Algorithm, advance
-from aldsgd.data import EpochPlan, augment, normalise
+from aldsgd.data import EpochPlan, augment, normalise, real
 from aldsgd.datasets import Data
 from aldsgd.local import LocalRule
 from aldsgd.step import Step
@@ -162,7 +162,8 @@ class Stepper:
         if flip is not None:
             images = augment(images, dy.reshape(-1), dx.reshape(-1), flip.reshape(-1))
         images = normalise(images, self.data.mean, self.data.std, self.workers.dtype)
-        return images.view(*index.shape, *images.shape[1:]), self.data.train_targets[index]
+        targets = real(self.data.train_targets[index], self.workers.dtype)
+        return images.view(*index.shape, *images.shape[1:]), targets
 
     def update(self, step: Step, acting: list[int] | None = None) -> None:
         """Choose leaders, move and mix."""

@@ -4,11 +4,11 @@ A metric is a function of sums over samples, so that it is the same however a te
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from aldsgd.errors import ConfigError
 
@@ -20,15 +20,31 @@ class Task:
     """A loss and metrics.
 
     loss: (outputs, targets) -> scalar mean. metrics: name -> whether more is better; the first is what is compared.
-    sums: (outputs, targets) -> float64 sums over the batch, (k,). measure: (those sums over all samples, samples, mean loss)
-    -> value of each metric, in order.
+    sums: (outputs, targets) -> float64 sums over the batch, a tensor of one shape. measure: (those sums over all samples, all
+    targets) -> value of each metric, in order. classes: whether outputs are scores of classes, (*shape of targets, classes),
+    or have the shape of the targets.
     """
 
     name: str
     loss: Loss
     metrics: Mapping[str, bool]
     sums: Callable[[Tensor, Tensor], Tensor]
-    measure: Callable[[Tensor, int, Tensor], tuple[Tensor, ...]]
+    measure: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    classes: bool = True
+
+    def check(self, outputs: Tensor, targets: Tensor, numbers: int) -> None:
+        """Raise ConfigError unless ``outputs`` have the shape that the task needs for data of so many outputs."""
+        shape, wanted = tuple(outputs.shape), tuple(targets.shape)
+        if self.classes and not (shape[:-1] == wanted and shape[-1] >= numbers):
+            raise ConfigError(
+                f"the model gives outputs {shape} where {self.name} with targets {wanted} needs {(*wanted, numbers)}: "
+                "change its last layer"
+            )
+        if not self.classes and shape != wanted:
+            raise ConfigError(
+                f"the model gives outputs {shape} for {self.name} targets {wanted}: give both the same shape, or integer "
+                "targets if they are classes"
+            )
 
 
 def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -40,44 +56,47 @@ def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(dim=-1) == targets).sum().double()[None]
 
 
-def _correct_tokens(outputs: Tensor, targets: Tensor) -> Tensor:
-    right = outputs.argmax(dim=-1) == targets
-    return torch.stack(
-        [right.sum().double(), torch.tensor(float(right.numel()), dtype=torch.float64, device=right.device)]
-    )
+def _correct_and_surprise(outputs: Tensor, targets: Tensor) -> Tensor:
+    surprise = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none").double().sum()
+    return torch.cat([_correct(outputs, targets), surprise[None]])
 
 
-def _moments(outputs: Tensor, targets: Tensor) -> Tensor:
-    outputs, targets = outputs.double().flatten(1), targets.double().flatten(1)
-    rest = (outputs - targets).square().sum(dim=0)
-    return torch.stack([rest, targets.sum(dim=0), targets.square().sum(dim=0)]).flatten()
+def _square_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.double() - targets.double()).square().sum(dim=0)
 
 
-def _fit(sums: Tensor, samples: int, loss: Tensor) -> tuple[Tensor, Tensor]:
-    rest, total, squares = sums.view(3, -1)
-    spread = squares - total.square() / samples
-    return 1 - rest.sum() / spread.sum(), (rest.mean() / samples).sqrt()
+def _fit(errors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """R^2 and RMSE, each the mean over the k outputs; as in scikit-learn, R^2 of constant targets is 1 if they are met, else 0."""
+    targets = targets.double()
+    spread = (targets - targets.mean(dim=0)).square().sum(dim=0)
+    constant = torch.where(errors == 0, 1.0, 0.0).to(errors)
+    r2 = torch.where(spread > 0, 1 - errors / spread, constant)
+    return r2.mean(), (errors / len(targets)).sqrt().mean()
 
 
 CLASSIFICATION = Task(
-    "classification", F.cross_entropy, {"accuracy": True}, _correct, lambda sums, samples, loss: (sums[0] / samples,)
+    "classification", F.cross_entropy, {"accuracy": True}, _correct, lambda sums, targets: (sums[0] / len(targets),)
 )
 TOKENS = Task(
     "tokens",
     token_loss,
     {"accuracy": True, "perplexity": False},
-    _correct_tokens,
-    lambda sums, samples, loss: (sums[0] / sums[1], loss.exp()),
+    _correct_and_surprise,
+    lambda sums, targets: (sums[0] / targets.numel(), (sums[1] / targets.numel()).exp()),
 )
-REGRESSION = Task("regression", F.mse_loss, {"r2": True, "rmse": False}, _moments, _fit)
+REGRESSION = Task("regression", F.mse_loss, {"r2": True, "rmse": False}, _square_errors, _fit, classes=False)
 TASKS = {task.name: task for task in (CLASSIFICATION, REGRESSION, TOKENS)}
 
 
 def task_of(data, loss: Loss | None = None) -> Task:
-    """The task of a data set, with a loss of one's own where one is given. Raises ConfigError where it cannot be called."""
+    """The task of a data set, with a loss of one's own where one is given. Raises ConfigError where it cannot be called, or has
+    parameters, which nothing would train."""
     task = TASKS[data.task]
     if loss is None:
         return task
-    if not callable(loss):
-        raise ConfigError(f"the loss is a {type(loss).__name__}; give a function (outputs, targets) -> scalar")
-    return Task(task.name, loss, task.metrics, task.sums, task.measure)
+    if not callable(loss) or isinstance(loss, type):
+        name = loss.__name__ if isinstance(loss, type) else type(loss).__name__
+        raise ConfigError(f"the loss is a {name}; give a function (outputs, targets) -> scalar")
+    if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
+        raise ConfigError("the loss has parameters, which are not trained; make them part of the model")
+    return replace(task, loss=loss)

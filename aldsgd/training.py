@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +16,13 @@ from tqdm import tqdm
 
 from aldsgd.algorithm import Algorithm, checked
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
-from aldsgd.data import Batches, checked_shards, normalise, split, steps_per_epoch
+from aldsgd.data import Batches, checked_shards, normalise, real, split, steps_per_epoch
 from aldsgd.datasets import Data, content_hash
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
+from aldsgd.precision import device_of
 from aldsgd.settings import Settings, several
 from aldsgd.step import Meter
 from aldsgd.stepper import Stepper
@@ -83,7 +85,7 @@ class Trainer:
             raise ConfigError("augment needs images (N, C, H, W), and these are feature vectors; leave it out")
         if several(settings.lr) and len(settings.lr) != n:
             raise ConfigError(f"{len(settings.lr)} learning rates for {n} workers; give one, or one per worker")
-        self.data = data.to(settings.device)
+        self.data = data.to(device_of(settings.device))
         self.task = task_of(data, loss)
         samples = len(data.train_inputs)
         if isinstance(settings.split, str):
@@ -91,7 +93,7 @@ class Trainer:
             shards = split(data.train_targets, n, kind, settings.seed, alpha, settings.min_shard)
         else:
             shards = checked_shards(settings.split, samples, n)
-        self.steps = steps_per_epoch(samples, n, settings.batch)
+        self.steps = steps_per_epoch(sum(map(len, shards)), n, settings.batch)
         self.batches = Batches(shards, settings.batch, self.steps, settings.seed, settings.augment)
         self.hosting = hosting or LocalNetwork(n, settings.device, algorithm.centres)
         self.workers = Workers(
@@ -135,7 +137,8 @@ class Trainer:
         """Try model and loss on the first batch of the first hosted worker, so that what cannot train is said first."""
         index = self.batches.epoch(0, self.workers.hosted[:1]).index[0, 0].to(self.workers.device)
         inputs = normalise(self.data.train_inputs[index], self.data.mean, self.data.std, self.workers.dtype)
-        self.workers.probe(inputs, self.data.train_targets[index])
+        targets = real(self.data.train_targets[index], self.workers.dtype)
+        self.workers.probe(inputs, targets, partial(self.task.check, numbers=self.data.outputs))
 
     def train_epoch(self, epoch: int, on_step: Callable[[int, Tensor], None] = lambda step, losses: None) -> Tensor:
         """Train one epoch (counted from 0). Returns each worker's mean training loss (w,), float64."""

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aldsgd.engines import BY_NAME, Loss, choose
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, one_line
 from aldsgd.precision import Arithmetic
-from aldsgd.rows import attach, checked_model, flat, trainable, untrained
+from aldsgd.rows import attach, checked_model, flat, lent, structure, trainable, untrained
 from aldsgd.streams import torch_seed
 
 STARTS = ("different", "same", "mean")
@@ -63,15 +63,16 @@ class Workers:
         self.device, self.arithmetic = torch.device(device), Arithmetic(precision, device)
         self.dtype = self.arithmetic.dtype
         self.modules = [initial_model(build, seed, 0 if start == "same" else worker) for worker in self.hosted]
-        self._check(build)
         first = self.modules[0] if self.hosted[0] == 0 or start == "same" else initial_model(build, seed, 0)
-        for module in self.modules:
-            for own, shared in zip(untrained(module), untrained(first), strict=True):
-                own.data.copy_(shared)
+        self._check(first)
+        with torch.no_grad():
+            for module in self.modules:
+                for own, shared in zip(untrained(module), untrained(first), strict=True):
+                    own.copy_(shared)
         start_of_centres = flat(first) if centres else None
         self.modules = [module.to(device=self.device, dtype=self.dtype) for module in self.modules]
         size = sum(p.numel() for p in trainable(self.modules[0]))
-        self.engine, self.engine_reason = choose(engine, self.modules[0], self.device)
+        self.engine, self.engine_reason = choose(engine, self.modules[0], self.device, loss)
         self.rows = torch.empty(len(self.hosted) + centres, size, dtype=self.dtype, device=self.device)
         if centres:
             self.rows[len(self.hosted) :] = start_of_centres.to(self.rows)
@@ -86,19 +87,21 @@ class Workers:
             self.parameters.copy_((mean / n).to(self.parameters)[None].expand_as(self.parameters))
         self.path = BY_NAME[self.engine](self)
 
-    def _check(self, build) -> None:
-        shapes, seen = [p.shape for p in trainable(self.modules[0])], set()
-        for worker, module in zip(self.hosted, self.modules, strict=True):
-            if [p.shape for p in trainable(module)] != shapes:
+    def _check(self, first: nn.Module) -> None:
+        """Raise ConfigError unless the models are like ``first``, that of worker 0, and each has tensors of its own."""
+        modules = self.modules if first is self.modules[0] else [first, *self.modules]
+        known, seen = structure(first), set()
+        for module in modules:
+            if structure(module) != known:
                 raise ConfigError(
-                    f"the model of worker {worker} has other parameters than the first; build equal models"
+                    "build gives workers different models, or models of different sizes; build equal ones"
                 )
-            places = {p.data_ptr() for p in trainable(module) if p.numel()}
-            if seen & places:
+            moving = {t.untyped_storage().data_ptr() for t in (*trainable(module), *module.buffers()) if t.numel()}
+            if seen & moving:
                 raise ConfigError(
-                    "build gives workers the same parameters; make a new model at each call, as a class does"
+                    "build gives workers the same parameters or buffers; make a new model at each call, as a class does"
                 )
-            seen |= places
+            seen |= moving
 
     def compute_gradients(
         self, inputs: Tensor, targets: Tensor, step: int, which: Sequence[int] | None = None
@@ -116,38 +119,37 @@ class Workers:
                 return self.path.gradients(inputs, targets, step)
             return self.path.some(inputs, targets, step, which)
 
-    def probe(self, inputs: Tensor, targets: Tensor) -> None:
-        """Try the first model and the loss on the batch (b, ...) of one worker, on a copy, and leave no trace.
+    def probe(self, inputs: Tensor, targets: Tensor, check: Callable[[Tensor, Tensor], None]) -> None:
+        """Try the first model and the loss on the batch (b, ...) of one worker, and leave no trace.
 
-        Raises ConfigError where the model cannot take it, or the loss is no scalar that the parameters move.
+        Raises ConfigError where the model cannot take it, ``check`` refuses its outputs, or the loss is no scalar that the
+        parameters move.
         """
-        from aldsgd.evaluation import detached_copy
-
-        model = detached_copy(self.modules[0], self.parameters[0]).train()
-        with torch.random.fork_rng(devices=[]), self.arithmetic.flags():
+        with (
+            torch.random.fork_rng(devices=[]),
+            self.arithmetic.flags(),
+            lent(self.modules[0], self.parameters[0].clone()) as model,
+        ):
             try:
                 with self.arithmetic.forward():
                     outputs = model(inputs)
                 if not isinstance(outputs, Tensor):
                     raise ConfigError(f"the model returns a {type(outputs).__name__}; return one tensor, the outputs")
+                check(outputs, targets)
                 loss = self.loss(outputs.to(self.dtype), targets)
+                if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.is_floating_point()):
+                    raise ConfigError("the loss is no scalar tensor of real numbers; return the mean over the batch")
+                own = trainable(model)
+                moved = torch.autograd.grad(loss, own, allow_unused=True) if loss.requires_grad else (None,)
             except ConfigError:
                 raise
             except Exception as error:
                 raise ConfigError(
                     f"the model or the loss fails on a batch of inputs {tuple(inputs.shape)} and targets "
-                    f"{tuple(targets.shape)} ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+                    f"{tuple(targets.shape)} ({type(error).__name__}: {one_line(error)})"
                 ) from error
-            if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.is_floating_point()):
-                raise ConfigError("the loss is no scalar tensor of real numbers; return the mean over the batch")
-            moved = torch.autograd.grad(loss, trainable(model), allow_unused=True) if loss.requires_grad else (None,)
             if all(gradient is None for gradient in moved):
                 raise ConfigError("the loss does not depend on the model's parameters; do not detach it")
-
-    def train(self, mode: bool = True) -> None:
-        """Switch every hosted module to training or evaluation mode."""
-        for module in self.modules:
-            module.train(mode)
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> Tensor:

@@ -14,19 +14,20 @@ Expect:   below 1e-9 in float64 and 1e-4 in float32 where a network does not amp
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from aldsgd import models
-from aldsgd.algorithm import Algorithm, iterate
+from aldsgd.algorithm import Algorithm, advance
 from aldsgd.graphs import line
 from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
+from aldsgd.settings import Settings
 from aldsgd.workers import Workers
 from baselines.dpsgd import DPSGD
-from experiments.bench import save
-from experiments.common import command
 
 #: model: workers, batch, shape of an image
 SIZES = {
@@ -64,10 +65,12 @@ def take_step(workers: Workers, algorithm: Algorithm, images: Tensor, labels: Te
     network = LocalNetwork(workers.n)
     losses = workers.compute_gradients(images, labels, t)
     workers.gradients.add_(workers.parameters, alpha=DECAY)
-    iterate(algorithm, t, network, workers.parameters, workers.gradients, lr, losses)
-    hood = network.neighbourhood(algorithm.matchings(t))
-    hood.loss = losses[hood.col]
-    return hood.col[best_worker(hood)].tolist(), hood.col[maximum_degree_worker(hood)].tolist()
+    step, state = algorithm.step(t), SimpleNamespace(x=workers.parameters)
+    local = LocalRule(workers.parameters, workers.hosted, Settings(lr=lr), steps=1)
+    advance(algorithm, step, network, state, workers.gradients, local, losses)
+    hood = network.neighbourhood(step.links)
+    heard = losses[hood.col]
+    return hood.col[best_worker(hood, heard)].tolist(), hood.col[maximum_degree_worker(hood, heard)].tolist()
 
 
 def equalise(target: Workers, source: Workers) -> None:
@@ -114,6 +117,8 @@ def measure(name: str) -> list[dict]:
 
 
 def main() -> None:
+    from experiments.bench import save
+
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES), help="which (default: all)")
     p.add_argument("--results", default="results", metavar="DIR", help="where the CSV goes (default: results)")
@@ -132,4 +137,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from experiments.command import command
+
     command(main)

@@ -19,7 +19,7 @@ from aldsgd.distributed import ProcessNetwork
 from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import worker_count
-from aldsgd.listings import write_experiment
+from aldsgd.listings import check_experiment, write_experiment
 from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
@@ -41,18 +41,29 @@ def run_experiment(session: Session, name: str, entries: list[Entry], execution:
     Between processes the ranks above 0 end here, because the tables that follow are rank 0's.
     Raises ConfigError before any training where a configuration, the data or the results folder cannot be used.
     """
-    store = train_missing(session, name, entries, execution)
+    store = train_missing(session, name, entries, execution, preset)
     write_experiment(execution.results, name, preset, [(label, seed, c.record()) for label, seed, c in entries])
     return store
 
 
-def train_missing(session: Session, name: str, entries: list[Entry], execution: Execution) -> RunStore:
-    """Train every entry that the store lacks; returns the store, which then has all. See ``run_experiment``."""
+def train_missing(
+    session: Session, name: str, entries: list[Entry], execution: Execution, preset: str | None = None
+) -> RunStore:
+    """Train every entry that the store lacks; returns the store, which then has all. See ``run_experiment``.
+
+    preset: of the list that will be written of them, None where none will.
+    """
     store = RunStore(execution.results)
+
+    def lacking() -> str:
+        if preset is not None:
+            check_experiment(execution.results, name, preset)
+        return json.dumps(absent(store, entries, execution))
+
     with join(execution.device, execution.timeout) as world:
         session.world = world
         world.together(lambda: prepare_process(execution, world))
-        missing = [entries[i] for i in json.loads(world.first(lambda: json.dumps(absent(store, entries, execution))))]
+        missing = [entries[i] for i in json.loads(world.first(lacking))]
         world.together(lambda: [check(config, execution) for _, _, config in missing])
         print(f"{name}: {len(entries)} runs, {len(entries) - len(missing)} already complete in {execution.results}")
         if not missing:

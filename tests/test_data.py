@@ -1,8 +1,11 @@
 """Data: shards, walks over them, augmentation, and the loaders on tiny sets in every layout."""
 
 import hashlib
+import io
+import os
 import pickle
 import struct
+import zlib
 from urllib.error import URLError
 
 import numpy as np
@@ -15,8 +18,8 @@ from torchvision import datasets as tv
 from torchvision.transforms import functional as tvf
 
 from aldsgd import datasets
-from aldsgd.data import Batches, augment, normalise, split, steps_per_epoch
-from aldsgd.datasets import Data, load
+from aldsgd.data import Batches, augment, checked_shards, normalise, split, steps_per_epoch
+from aldsgd.datasets import CONTEXT, Data, load
 from aldsgd.errors import ConfigError
 
 
@@ -247,7 +250,7 @@ def arrays(train=40, test=20, classes=4, shape=(3, 4, 5), seed=0):
 def test_from_arrays_takes_numpy_and_tensors_and_computes_channel_statistics():
     parts = arrays()
     data = Data.from_arrays(*parts)
-    assert (data.classes, data.shape, data.name) == (4, (3, 4, 5), "custom")
+    assert (data.outputs, data.shape, data.name) == (4, (3, 4, 5), "custom")
     assert data.train_inputs.dtype == torch.uint8 and data.train_targets.dtype == torch.int64
     pixels = parts[0] / 255
     np.testing.assert_allclose(data.mean, pixels.mean((0, 2, 3)), rtol=1e-6)
@@ -256,7 +259,7 @@ def test_from_arrays_takes_numpy_and_tensors_and_computes_channel_statistics():
     assert torch.equal(same.train_inputs, data.train_inputs) and torch.equal(same.mean, data.mean)
     moved = data.to("meta")
     assert moved.train_inputs.device.type == moved.test_targets.device.type == moved.mean.device.type == "meta"
-    assert data.train_inputs.device.type == "cpu" and moved.classes == 4
+    assert data.train_inputs.device.type == "cpu" and moved.outputs == 4
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -265,7 +268,7 @@ def test_from_arrays_keeps_float_features(dtype):
     x.flags.writeable = False
     data = Data.from_arrays(x, [0, 1, 2, 0, 1, 2], x[::-1], [0, 1, 2, 0, 1, 2], classes=9)
     assert data.mean is data.std is None
-    assert (data.classes, data.shape) == (9, (5,))
+    assert (data.outputs, data.shape) == (9, (5,))
     np.testing.assert_array_equal(data.train_inputs.numpy(), x)
     np.testing.assert_array_equal(data.test_inputs.numpy(), x[::-1])
 
@@ -275,14 +278,38 @@ def test_from_arrays_keeps_float_features(dtype):
     [
         (dict(train_inputs=np.zeros((40, 3, 4, 6), np.uint8)), "same shape"),
         (dict(train_inputs=np.zeros((40, 3, 4, 5), np.float32)), "same shape and type"),
-        (dict(train_inputs=np.zeros((40, 3, 4, 5), np.int64)), "uint8"),
+        (dict(train_inputs=np.zeros((40, 3, 4, 5), np.int64)), "integers of shape"),
+        (dict(train_inputs=np.zeros((40, 3, 4, 5), bool)), "uint8 pixels"),
+        (dict(train_inputs=np.zeros((40, 5), complex)), "real numbers"),
+        (dict(train_inputs=torch.zeros(40, 5, dtype=torch.complex64)), "real numbers"),
+        (dict(train_inputs=torch.zeros(40, 5).to_sparse()), "dense"),
+        (dict(train_inputs=[[1.0, 2.0], [3.0]]), "samples of one shape"),
+        (dict(train_inputs=7), "no samples"),
+        (dict(train_inputs="images.npy"), "type <U10"),
+        (dict(train_inputs=None), "type object"),
         (dict(train_inputs=np.zeros((40, 4, 5), np.uint8)), "N, C, H, W"),
         (dict(train_inputs=np.zeros((40, 32, 32, 3), np.uint8)), "channels last"),
         (dict(train_inputs=np.full((40, 3), np.nan)), "not finite"),
         (dict(train_inputs=np.zeros((0, 3, 4, 5), np.uint8)), "no samples"),
         (dict(train_targets=np.zeros(39, int)), "one per sample"),
-        (dict(train_targets=np.zeros(40)), "integers"),
+        (dict(train_targets=np.zeros(40)), "float64 .* but test targets int64"),
+        (dict(train_targets=np.full(40, np.nan), test_targets=np.zeros(20)), "not finite"),
+        (dict(train_targets=np.zeros((40, 0)), test_targets=np.zeros((20, 0))), "one per sample"),
+        (
+            dict(train_targets=np.zeros(40), test_targets=np.zeros(20), classes=4),
+            "floating-point numbers: give integers",
+        ),
         (dict(train_targets=np.full(40, -1)), "integers"),
+        (dict(train_targets=np.full(40, 2**63, np.uint64)), "integers"),
+        (dict(train_targets=np.zeros(40, bool), test_targets=np.zeros(20, bool)), "integers"),
+        (dict(train_targets=np.full(40, "cat")), "<U3"),
+        (dict(train_targets=np.full(40, None)), "object"),
+        (dict(train_targets=np.zeros((40, 1), int)), "one per sample"),
+        (dict(train_targets=3), "one per sample"),
+        (dict(train_targets=np.full(40, 10**7), classes=10**8), "100,000,000 classes"),
+        (dict(test_targets=np.full(20, 4)), "label 4 is seen in the test set only"),
+        (dict(classes=2.5), "whole number"),
+        (dict(mean="bright", std=[0.5] * 3), "mean"),
         (dict(test_targets=np.full(20, 4), classes=4), "label 4"),
         (dict(mean=[0.5] * 3), "both or neither"),
         (dict(mean=[0.5] * 2, std=[0.5] * 2), "per channel"),
@@ -291,8 +318,211 @@ def test_from_arrays_keeps_float_features(dtype):
 )
 def test_from_arrays_refuses_what_does_not_fit(change, words):
     parts = dict(zip(("train_inputs", "train_targets", "test_inputs", "test_targets"), arrays(), strict=True))
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=words) as caught:
         Data.from_arrays(**(parts | change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", ">u2", ">i4", ">u8"])
+def test_labels_of_any_integer_type_are_the_same_labels(dtype):
+    parts = arrays()
+    expected = Data.from_arrays(*parts)
+    same = Data.from_arrays(parts[0], parts[1].astype(dtype), parts[2], parts[3].astype(dtype), classes=np.int16(4))
+    assert torch.equal(same.train_targets, expected.train_targets) and same.train_targets.dtype == torch.int64
+    assert same.outputs == expected.outputs == 4 and same.task == "classification"
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int32])
+def test_labels_of_torchs_newer_types(dtype):
+    parts = arrays()
+    labels = [torch.from_numpy(parts[i]).to(dtype) for i in (1, 3)]
+    data = Data.from_arrays(parts[0], labels[0], parts[2], labels[1])
+    assert data.train_targets.tolist() == parts[1].tolist() and data.train_targets.dtype == torch.int64
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "f2", "longdouble"])
+def test_floats_of_any_kind_keep_their_values(dtype):
+    x = (np.arange(40) / 8).reshape(10, 4).astype(dtype)
+    data = Data.from_arrays(x, np.arange(10) % 3, x, np.arange(10) % 3)
+    np.testing.assert_array_equal(data.train_inputs.double(), x.astype(float))
+
+
+def test_tokens_that_would_fill_the_memory_are_refused():
+    with pytest.raises(ConfigError, match="number them from 0"):
+        Data.from_arrays(np.full((4, 3), 10**9), np.arange(4) % 2, np.zeros((4, 3), int), np.arange(4) % 2)
+
+
+# ---- the kinds of task ----
+
+
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+def test_torch_datasets_are_read_into_memory():
+    parts = arrays()
+    data = Data.from_dataset(
+        *(Pairs([(torch.from_numpy(x), int(y)) for x, y in zip(*p)]) for p in (parts[:2], parts[2:]))
+    )
+    expected = Data.from_arrays(*parts)
+    for name in ("train_inputs", "train_targets", "test_inputs", "test_targets", "mean", "std"):
+        assert torch.equal(getattr(data, name), getattr(expected, name))
+    assert (data.task, data.outputs) == ("classification", 4)
+    values = Data.from_dataset(*[Pairs([(torch.randn(3), torch.randn(2)) for _ in range(5)])] * 2, name="two")
+    assert (values.task, values.outputs, values.name) == ("regression", 2, "two")
+
+
+class Failing(Pairs):
+    def __getitem__(self, i):
+        raise FileNotFoundError("no\nfile")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Pairs([]),
+        Pairs([(torch.zeros(2), 0), (torch.zeros(3), 1)]),
+        Pairs([(torch.zeros(2), 0, "extra")]),
+        Pairs([torch.zeros(2)]),
+        Pairs([(torch.zeros(2), "cat")]),
+        Pairs([(Image.new("RGB", (4, 4)), "cat")]),
+        Failing([1]),
+        iter([(torch.zeros(2), 0)]),
+        None,
+    ],
+)
+def test_datasets_that_cannot_be_read_are_refused_in_one_sentence(broken):
+    good = Pairs([(torch.zeros(2), 0), (torch.ones(2), 1)])
+    for pair in ((good, broken), (broken, good)):
+        with pytest.raises(ConfigError, match="add a transform|no samples") as caught:
+            Data.from_dataset(*pair)
+        assert "\n" not in str(caught.value)
+
+
+def test_kinds_of_targets_are_kinds_of_task():
+    tokens, features = np.arange(24).reshape(6, 4) % 5, np.random.default_rng(0).normal(size=(6, 3))
+    for inputs, targets, task, outputs, vocabulary, shape in (
+        (features, np.arange(6) % 3, "classification", 3, None, (6,)),
+        (features, np.arange(6) / 3, "regression", 1, None, (6, 1)),
+        (features, features, "regression", 3, None, (6, 3)),
+        (tokens, np.arange(6) % 2, "classification", 2, 5, (6,)),
+        (tokens, tokens, "tokens", 5, 5, (6, 4)),
+        (tokens.astype("i1"), features[:, 0], "regression", 1, 5, (6, 1)),
+    ):
+        data = Data.from_arrays(inputs, targets, inputs, targets)
+        assert (data.task, data.outputs, data.vocabulary) == (task, outputs, vocabulary)
+        assert data.train_targets.shape == shape
+    with pytest.raises(ConfigError, match="one per sample"):
+        Data.from_arrays(tokens, tokens[:, :3], tokens, tokens[:, :3])
+
+
+def test_subsets_of_values_and_texts_are_fixed_ordered_and_nested():
+    x = np.arange(90.0)[:, None]
+    for targets in (x / 7, np.arange(90)[:, None] % 4):
+        inputs = x if targets.dtype.kind == "f" else np.arange(90)[:, None]
+        data = Data.from_arrays(inputs, targets, inputs, targets)
+        chosen = {limit: data.subset(limit, 5).train_inputs.flatten().tolist() for limit in (3, 20, 89)}
+        assert all(len(c) == limit and c == sorted(c) for limit, c in chosen.items())
+        assert set(chosen[3]) < set(chosen[20]) < set(chosen[89])
+        assert torch.equal(data.subset(20).train_targets[:, 0], data.train_targets[[int(i) for i in chosen[20]], 0])
+        assert len(data.subset(20, 5).test_targets) == 5
+
+
+@pytest.mark.parametrize("kind", ["label", "dirichlet"])
+@pytest.mark.parametrize("targets", [np.zeros(12), np.zeros((12, 2)), np.zeros((12, 3), int)])
+def test_splits_by_label_need_labels(kind, targets):
+    with pytest.raises(ConfigError, match="use iid or unequal"):
+        split(targets, 3, kind, alpha=1.0 if kind == "dirichlet" else None)
+    assert sum(map(len, split(targets, 3))) == 12
+
+
+# ---- a user's own shards ----
+
+
+def test_own_shards_are_taken_as_they_are():
+    shards = checked_shards([[3, 1], torch.tensor([0]), np.array([7, 4, 5], np.uint8)], 8, 3)
+    assert [shard.tolist() for shard in shards] == [[3, 1], [0], [7, 4, 5]]
+    assert all(shard.dtype == np.int64 for shard in shards)
+
+
+@pytest.mark.parametrize(
+    ("shards", "words"),
+    [
+        ([[0], [1]], "2 shards for 3 workers"),
+        ([[0], [1], []], "worker 2 is no list"),
+        ([[0], [1], [0.5]], "worker 2 is no list"),
+        ([[0], [1], [True, False]], "worker 2 is no list"),
+        ([[0], [1], [[2, 3]]], "worker 2 is no list"),
+        ([[0], [1], [[2], [3, 4]]], "worker 2 is no list"),
+        ([[0], [1], None], "worker 2 is no list"),
+        ([[0], [1], "ab"], "worker 2 is no list"),
+        ([[0], [1], [8]], "outside 0..7"),
+        ([[0], [1], [-1]], "outside 0..7"),
+        ([[0], [1], [2, 1]], "twice"),
+        ([[0], [1], [2, 2]], "twice"),
+        (iter([[0], [1], [2]]), "give a name or a list"),
+        (5, "give a name or a list"),
+        (None, "give a name or a list"),
+    ],
+)
+def test_shards_that_are_none(shards, words):
+    with pytest.raises(ConfigError, match=words):
+        checked_shards(shards, 8, 3)
+
+
+# ---- texts ----
+
+
+def test_a_text_is_cut_into_windows_that_predict_the_next_characters(tmp_path):
+    text = "".join(np.random.default_rng(0).choice(list("abcdé\n"), 3000))
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "t.txt").write_bytes(text.encode(encoding))
+        data = load(f"text:{tmp_path / 't.txt'}")
+        letters = sorted(set(text))
+        assert (data.task, data.outputs, data.vocabulary, data.shape) == (
+            "tokens",
+            len(letters),
+            len(letters),
+            (CONTEXT,),
+        )
+
+        def words(codes):
+            return "".join(letters[i] for i in codes.flatten().tolist())
+
+        train, test = words(data.train_inputs), words(data.test_inputs)
+        assert text.startswith(train) and len(train) > 2600
+        assert text[2700:].startswith(test) and len(test) >= CONTEXT
+        assert text[1:].startswith(words(data.train_targets)) and text[2701:].startswith(words(data.test_targets))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "0 characters"),
+        (b"short", "5 characters"),
+        (b"a" * 5000, "repeats one character"),
+        (bytes(range(256)) * 20, "UTF-8"),
+        ("zwei".encode("utf-16") * 1000, "UTF-8"),
+        (None, "cannot be read"),
+    ],
+)
+def test_texts_that_cannot_be_learnt(tmp_path, content, words):
+    path = tmp_path / "t.txt"
+    if content is not None:
+        path.write_bytes(content)
+    damaged(tmp_path, f"text:{path}", words, "t.txt")
+
+
+def test_a_text_that_is_a_folder_or_has_no_name(tmp_path):
+    damaged(tmp_path, f"text:{tmp_path}", "cannot be read")
+    damaged(tmp_path, "text:", "cannot be read")
 
 
 def test_subset_is_balanced_fixed_ordered_and_nested():
@@ -325,7 +555,7 @@ def test_digits_are_a_fixed_stratified_part_of_scikit_learns():
     from sklearn.datasets import load_digits
 
     data, again = load("digits"), load("digits", root="nowhere")
-    assert (data.shape, data.classes, data.train_inputs.dtype) == ((1, 8, 8), 10, torch.uint8)
+    assert (data.shape, data.outputs, data.train_inputs.dtype) == ((1, 8, 8), 10, torch.uint8)
     assert torch.equal(data.train_inputs, again.train_inputs)
     pixels, labels = load_digits(return_X_y=True)
     for c in range(10):
@@ -373,7 +603,7 @@ def test_image_folders_give_the_pixels_and_alphabetical_labels(tmp_path, monkeyp
         paths = sorted(path for path in pixels if path.startswith(part + "/"))
         assert labels.tolist() == ["abcdefghij".index(path.split("/")[1][0]) for path in paths]
         np.testing.assert_array_equal(images, np.stack([pixels[path] for path in paths]))
-    assert data.classes == 10 and len(data.mean) == len(data.std) == channels
+    assert data.outputs == 10 and len(data.mean) == len(data.std) == channels
     assert data.name == name
 
 
@@ -392,6 +622,34 @@ def test_decoded_images_are_cached_until_the_folder_changes(cifar_folders, own_c
     assert load("cifar10", root).train_inputs[0, :, 0, 0].tolist() == [9, 8, 7]
     assert len(decoded) == 4
     assert [file.suffix for file in (own_cache / "decoded").iterdir()] == [".npz"]
+
+
+def test_the_cache_is_keyed_by_every_file(cifar_folders):
+    root, _ = cifar_folders
+    one, two = (root / "cifar10" / "train" / "a class" / f"{i}.png" for i in (0, 1))
+    before = load("cifar10", root).train_inputs
+    contents = one.read_bytes(), two.read_bytes()
+    times = [(path.stat().st_atime_ns, path.stat().st_mtime_ns) for path in (one, two)]
+
+    def place(pair):
+        for path, content, time in zip((one, two), pair, times, strict=True):
+            path.write_bytes(content)
+            os.utime(path, ns=time)
+
+    place(contents[::-1])  # the sum of sizes stays, and each file's time
+    swapped = load("cifar10", root).train_inputs
+    assert torch.equal(swapped[[1, 0]], before[[0, 1]]) and torch.equal(swapped[2:], before[2:])
+
+    longer = io.BytesIO()
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(longer, "PNG")
+    place((longer.getvalue(), contents[1]))
+    assert load("cifar10", root).train_inputs[0, :, 5, 5].tolist() == [1, 2, 3]
+    same_size = bytearray(longer.getvalue())
+    other = io.BytesIO()
+    Image.new("RGB", (32, 32), (3, 2, 1)).save(other, "PNG")
+    assert len(other.getvalue()) == len(same_size), "one colour packs like another"
+    place((other.getvalue(), contents[1]))
+    assert load("cifar10", root).train_inputs[0, :, 5, 5].tolist() == [3, 2, 1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "foreign"])
@@ -425,6 +683,11 @@ def damaged(root, name, *words, **options):
         assert str(word) in message
 
 
+def crc(size, png):
+    """Check sum of a PNG header that says ``size`` x ``size``."""
+    return struct.pack(">I", zlib.crc32(png[12:16] + struct.pack(">II", size, size) + png[24:29]))
+
+
 def test_damaged_image_folders_are_named(cifar_folders):
     root, _ = cifar_folders
     path = root / "cifar10" / "test" / "c class" / "1.png"
@@ -435,6 +698,13 @@ def test_damaged_image_folders_are_named(cifar_folders):
     damaged(root, "cifar10", path, "no readable image")
     Image.new("RGB", (32, 31)).save(path)
     damaged(root, "cifar10", path, "32x31")
+    for size in (10_000, 30_000):  # by its header alone: a warning and an error of the reader's
+        path.write_bytes(whole[:16] + struct.pack(">II", size, size) + whole[24:29] + crc(size, whole) + whole[33:])
+        damaged(root, "cifar10", path, "replace it")
+    path.unlink()
+    path.symlink_to(root / "nowhere.png")
+    damaged(root, "cifar10", path, "remove the link")
+    path.unlink()
     path.write_bytes(whole)
     load("cifar10", root)
 

@@ -250,6 +250,8 @@ def test_the_state_goes_on_where_it_was_kept(settings, apart):
         (dict(precision="float8"), "precision"),
         (dict(compute_seconds=math.nan), "compute_seconds"),
         (dict(optimizer=lambda groups, lr: None), "optimizer"),
+        (dict(optimizer=lambda groups, lr: torch.optim.LBFGS(groups[0]["params"], lr=lr)), "optimizer"),
+        (dict(schedule=lambda optimizer: torch.optim.lr_scheduler.CyclicLR(optimizer, 1.0)), "schedule"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_sentence(bad, message):

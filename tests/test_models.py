@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from aldsgd.errors import ConfigError
-from aldsgd.models import NAMES, build
+from aldsgd.models import NAMES as ALL
+from aldsgd.models import build
 
+NAMES = tuple(name for name in ALL if name != "gru")
 SMALL = ("mlp", "logistic", "resnet_small", "cnn")
 
 
@@ -76,6 +78,35 @@ def test_float64_agrees_with_float32(name):
     out = double(x.double())
     assert out.dtype == torch.float64
     torch.testing.assert_close(single(x).double(), out, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("task", "shape"), [("classification", (3, 5)), ("tokens", (3, 7, 5)), ("regression", (3, 5))])
+def test_the_recurrent_model_reads_tokens(task, shape):
+    torch.manual_seed(0)
+    model = build("gru", 5, (7,), task, vocabulary=11)
+    out = model(torch.randint(11, (3, 7)))
+    assert out.shape == shape
+    out.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_scores_of_a_token_do_not_see_what_follows():
+    model = build("gru", 5, (7,), "tokens", vocabulary=5)
+    tokens = torch.randint(5, (1, 7))
+    changed = tokens.clone()
+    changed[0, 4:] = (changed[0, 4:] + 1) % 5
+    one, two = model(tokens), model(changed)
+    assert torch.equal(one[:, :4], two[:, :4]) and not torch.equal(one[:, 4:], two[:, 4:])
+
+
+def test_regression_has_one_output_where_a_classifier_needs_two():
+    assert build("mlp", 1, (4,), "regression")(torch.zeros(3, 4)).shape == (3, 1)
+
+
+@pytest.mark.parametrize("arguments", [("mlp", 5, (7,), "tokens", 9), ("gru", 5, (7,), "tokens", None)])
+def test_models_and_inputs_that_do_not_fit(arguments):
+    with pytest.raises(ConfigError, match="use gru for tokens"):
+        build(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,18 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from aldsgd import models
-from aldsgd.communication import Link, allreduce_cost, exchange_cost
 from aldsgd.data import Batches, normalise, split, steps_per_epoch
-from aldsgd.datasets import load
-from aldsgd.datasets import Data
+from aldsgd.datasets import Data, load
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.graphs import paper_graph, ring
 from aldsgd.leaders import ALDSGD
+from aldsgd.links import AllReduce as Ring
+from aldsgd.links import Link, Pairs
 from aldsgd.records import CLOCK_COLUMNS
-from aldsgd.training import Settings, Trainer, train
+from aldsgd.settings import Settings
+from aldsgd.tasks import CLASSIFICATION
+from aldsgd.training import Trainer, train
 from aldsgd.workers import Workers, initial_model
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD, ReleasedDPSGD
@@ -170,7 +172,12 @@ def test_modules_are_views_and_any_module_works():
 def test_learning_rate_schedule_and_rates_per_worker():
     data = small_digits()
     trainer = Trainer(Single(4), digits_mlp, data, Settings(lr=0.4, lr_drops=((2, 0.1), (5, 0.5)), epochs=1))
-    assert [trainer.learning_rate(e) for e in (0, 1, 2, 5)] == pytest.approx([0.4, 0.4, 0.04, 0.02])
+    rates = []
+    for _ in range(6 * trainer.steps):
+        rates.append(trainer.local.lr)
+        trainer.local.next()
+    assert rates[:: trainer.steps] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.04, 0.02])
+    assert rates == [rates[t - t % trainer.steps] for t in range(len(rates))]
     rates = (0.0, 0.1, 0.2, 0.4)
     start = Workers(digits_mlp, range(4), 4).parameters
     moved = train(Single(4), digits_mlp, data, epochs=1, lr=rates).workers.parameters
@@ -183,7 +190,8 @@ def test_evaluation_counts_what_a_plain_loop_counts():
     data = small_digits()
     workers = Workers(with_batchnorm, range(3), 3)
     workers.compute_gradients(torch.randn(3, 8, 1, 8, 8), torch.randint(10, (3, 8)), 0)
-    losses, accuracies = Evaluator(data, "own").workers(workers, mean_statistics(workers.modules))
+    found = Evaluator(data, CLASSIFICATION, "own").workers(workers, mean_statistics(workers.modules))
+    losses, accuracies = found["loss"], found["accuracy"]
     for i, module in enumerate(workers.modules):
         module.eval()
         scores = module(normalise(data.test_inputs, data.mean, data.std, torch.float32))
@@ -200,8 +208,9 @@ def test_batchnorm_policies():
     own = [buffer.clone() for buffer in workers.modules[0].buffers()]
     found = {}
     for policy in ("own", "averaged", "reestimated"):
-        evaluator = Evaluator(data, policy, bn_images=320)
-        found[policy] = (evaluator.workers(workers, stats)[0].tolist(), evaluator.averaged(workers, mean, stats)[0])
+        evaluator = Evaluator(data, CLASSIFICATION, policy, bn_images=320)
+        own_loss, averaged = evaluator.workers(workers, stats)["loss"], evaluator.averaged(workers, mean, stats)["loss"]
+        found[policy] = own_loss.tolist(), averaged
     assert found["own"][0] == found["reestimated"][0] != found["averaged"][0]
     assert found["own"][1] == found["averaged"][1] != found["reestimated"][1]
     assert all(torch.equal(a, b) for a, b in zip(own, workers.modules[0].buffers(), strict=True))
@@ -211,8 +220,6 @@ def test_batchnorm_policies():
     nn.utils.vector_to_parameters(mean, model.parameters())
     images = normalise(data.train_inputs, data.mean, data.std, torch.float32)
     activation = model[0](images).detach()
-    batches = Evaluator(data, "reestimated", bn_images=320)
-    assert batches.averaged(workers, mean, stats)[0] == found["reestimated"][1]
     model[1].running_mean.copy_(activation.mean(dim=(0, 2, 3)))
     model[1].running_var.copy_(activation.var(dim=(0, 2, 3)))
     model.eval()
@@ -252,8 +259,8 @@ def test_logical_bytes_and_modelled_time_are_counted_from_the_schedule():
     assert final(AllReduce(8))["logical_bytes"] == steps * 14 * 4 * P
     assert final(Single(8))["logical_bytes"] == 0
     assert final(ReleasedDPSGD(ring(8)))["logical_bytes"] == steps * 8 * 4 * P
-    assert exchange_cost((), 100, link, False) == (0, 0)
-    assert allreduce_cost(4, 100, Link(1.0, 100.0)) == (600, 6 * (1 + 0.25))
+    assert Pairs(()).cost(100, link) == (0, 0)
+    assert Ring(4).cost(100, Link(1.0, 100.0)) == (600, 6 * (1 + 0.25))
 
 
 def test_all_reduce_agrees_exactly():
@@ -261,7 +268,8 @@ def test_all_reduce_agrees_exactly():
 
 
 def test_a_diverged_run_is_recorded_as_such():
-    result = train(ALDSGD(DPSGD(ring(4))), digits_mlp, small_digits(), epochs=2, lr=1e12)
+    with pytest.warns(UserWarning, match="diverged: a loss was not finite at step"):
+        result = train(ALDSGD(DPSGD(ring(4))), digits_mlp, small_digits(), epochs=2, lr=1e12)
     assert not np.isfinite(result.final["train_loss"])
     assert 0 <= result.final["worst_accuracy"] <= 1
 
@@ -273,7 +281,10 @@ def test_a_diverged_run_is_recorded_as_such():
         (dict(lr=float("nan")), "lr = nan"),
         (dict(precision="int8"), "float32, float64"),
         (dict(start="warm"), "different, same, mean"),
-        (dict(batchnorm="none"), "own, averaged, reestimated"),
+        (dict(batchnorm="none"), "own, averaged, augmented, reestimated"),
+        (dict(optimizer="lion"), "sgd, adam, adamw"),
+        (dict(device="gpu"), "device"),
+        (dict(bn_images=1), "bn_images"),
         (dict(engine="fast"), "auto, loop, vmap"),
         (dict(split="dirichlet"), "alpha"),
         (dict(seed=-1), "seed = -1"),
