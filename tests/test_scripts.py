@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from aldsgd.data import SPLITS
 from aldsgd.datasets import DATASETS
 from aldsgd.engines import ENGINES
 from aldsgd.errors import ConfigError
-from aldsgd.listings import load_experiment
+from aldsgd.listings import load_experiment, write_experiment
 from aldsgd.records import CLOCK_COLUMNS, RunStore
 from baselines.registry import METHODS
+from experiments import all as all_experiments
 from experiments import cifar10_short, quickstart, run
 from experiments.command import command
-from experiments.configuration import RunConfig
-from experiments.options import Execution
+from experiments.configuration import RunConfig, from_record
+from experiments.options import Execution, configuration, execution, run_parser
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["--quiet", "--epochs", "1", "--train-images", "160", "--test-images", "40"]
@@ -208,17 +210,90 @@ def test_presets(monkeypatch):
     assert paper.model == "resnet50_narrow" and paper.seed == 3 and paper.augment
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "experiments").glob("*.py")))
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "experiments").glob("*.py"))}
+SCRIPTS = [name for name, source in SOURCES.items() if "__main__" in source]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_has_help(monkeypatch, capsys, name):
-    source = (ROOT / "experiments" / f"{name}.py").read_text()
-    if "__main__" not in source:
-        return
+    source = SOURCES[name]
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "experiments" / f"{name}.py"), run_name="__main__")
     out = capsys.readouterr().out
     assert stop.value.code == 0 and "--results" in out and "default: results" in out
     assert source.split('"""')[1].splitlines()[0] in out
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if "script(__file__" in SOURCES[name]])
+def test_a_smoke_preset_never_touches_the_results(monkeypatch, capsys, tmp_path, name):
+    """Its runs and its list are in a folder of the cache, unless it is told another; nothing appears elsewhere."""
+    monkeypatch.setenv("ALDSGD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    made = []
+
+    def stand_in(session, name, entries, how, preset):
+        made.append((name, preset, Path(how.results)))
+        write_experiment(how.results, name, preset, [(label, seed, c.record()) for label, seed, c in entries])
+
+    monkeypatch.setattr("experiments.runner.run_experiment", stand_in)
+    monkeypatch.setattr("paper_tables.render", lambda name, results: f"table of {name}")
+    for options, folder in ((), tmp_path / "cache" / "smoke"), (("--results", "mine"), Path("mine")):
+        monkeypatch.setattr(sys, "argv", [name, "--preset", "smoke", "--seeds", "0", *options])
+        runpy.run_path(str(ROOT / "experiments" / f"{name}.py"), run_name="__main__")
+        assert made.pop() == (name, "smoke", folder)
+        assert (folder / "experiments" / f"{name}.json").exists()
+    assert capsys.readouterr().out == f"table of {name}\n" * 2
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["mine"]
+
+
+def test_everything_is_listed_without_torch_and_without_training(tmp_path):
+    code = (
+        "import runpy, sys\nsys.argv = ['all', '--list', '--preset', 'cpu', '--results', sys.argv[1]]\n"
+        "runpy.run_module('experiments.all', run_name='__main__')\nassert 'torch' not in sys.modules"
+    )
+    for results, said in ((ROOT / "results", "0 runs to train"), (tmp_path / "none", "runs to train, about")):
+        before = sorted(results.rglob("*"))
+        done = subprocess.run([sys.executable, "-c", code, results], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout and all(name in done.stdout for name in all_experiments.EXPERIMENTS)
+        assert sorted(results.rglob("*")) == before
+
+
+def test_every_committed_run_is_found_by_its_configuration():
+    store, found = RunStore(ROOT / "results"), set()
+    for run_ in store.runs():
+        assert json.loads(json.dumps(from_record(run_.config).record())) == run_.config
+        assert from_record(run_.config).key == run_.key
+    plan = all_experiments.plan(all_experiments.EXPERIMENTS, Namespace(preset="cpu", seeds=None, link=None))
+    for name, entries in plan.items():
+        assert [(label, seed) for label, seed, config in entries if store.load(config.record()) is None] == [], name
+        found |= {config.key for _, _, config in entries}
+    assert len(store.runs()) == 1515 and len(found) > 1400
+
+
+def test_options_of_the_older_spelling_are_read():
+    old = ["--train_images", "100", "--lr_drops", "1:0.5", "2:0.1", "--force_scale=lr", "--checkpoint_every", "3"]
+    new = [word.replace("_", "-") if word.startswith("--") else word for word in old]
+    parsed = [run_parser("").parse_args(words) for words in (old, new)]
+    assert (
+        configuration(parsed[0])
+        == configuration(parsed[1])
+        == RunConfig(train_images=100, lr_drops=((1, 0.5), (2, 0.1)), options={"force_scale": "lr"})
+    )
+    assert execution(parsed[0]) == execution(parsed[1]) and execution(parsed[0]).checkpoint_every == 3
+
+
+def test_optimizers_and_schedules_by_option():
+    words = "--optimizer adamw --betas 0.8 0.99 --schedule cosine --warmup 2.5"
+    config = configuration(run_parser("").parse_args(words.split()))
+    assert (config.optimizer, config.betas, config.schedule, config.warmup) == ("adamw", (0.8, 0.99), "cosine", 2.5)
+    config = configuration(run_parser("").parse_args("--momentum 0.9 --nesterov --schedule constant".split()))
+    assert (config.momentum, config.nesterov, config.schedule) == (0.9, True, "constant")
+    default = RunConfig().record()
+    assert not {"optimizer", "momentum", "nesterov", "betas", "schedule", "warmup"} & set(default)
+    assert config.record() == {**default, "momentum": 0.9, "nesterov": True, "schedule": "constant"}
 
 
 def test_help_explains_every_option(monkeypatch, capsys):
