@@ -13,7 +13,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.links import LINKS
 from aldsgd.methods import choices_of, option
 from baselines import registry
-from experiments.configuration import DEFAULTS, RunConfig
+from experiments.configuration import DEFAULTS, RunConfig, option_names
 
 PRESETS = ("smoke", "cpu", "paper")
 TIMEOUT = 300.0
@@ -194,7 +194,7 @@ def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
     given = sys.argv[1:] if argv is None else argv
     own = [word.partition("=")[2] or after for word, after in zip(given, [*given[1:], ""], strict=True)
            if word.partition("=")[0] == "--method"]  # fmt: skip
-    entries = [*registry.METHODS.values(), *(registry.method(name) for name in own if ":" in name)]
+    entries = [*(registry.method(name) for name in own if ":" in name), *registry.METHODS.values()]
     methods, known = p.add_argument_group("options of the methods"), set()
     for entry in entries:
         try:
@@ -214,15 +214,21 @@ def configuration(options: argparse.Namespace) -> RunConfig:
         found["dataset"], options.data = options.data, None
     if options.link and {"latency", "bandwidth"} & set(found):
         raise ConfigError("--link stands for a latency and a bandwidth; give it or them")
-    config, changes = RunConfig(**found), {}
-    for entry in [*registry.METHODS.values(), registry.method(config.method)]:
-        changes |= read_fields(options, entry.options)
-    config = config.but(**changes)
-    entries = [entry for entry, _ in config.parts]
-    for name in changes:
-        if not any(name in entry.defaults for entry in entries):
-            having = ", ".join(sorted({o for entry in entries for o in entry.defaults})) or "none"
-            raise ConfigError(f"--{name.replace('_', '-')} is no option of method {config.method}; it has: {having}")
+    config = RunConfig(**found)
+    config = config.but(**read_fields(options, config.parts[0][0].options))
+    for entry, _ in config.parts[1:]:  # of the core, which is known only now
+        config = config.but(**read_fields(options, entry.options))
+    used, having = {}, set()
+    for entry, chosen in config.parts:
+        used, having = used | chosen.used(), having | set(entry.defaults)
+    for name in option_names(config.method):
+        if getattr(options, name, None) is not None and used.get(name) is None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} has no effect with the other options; leave it out"
+                if name in having
+                else f"--{name.replace('_', '-')} is no option of method {config.method}; it has: "
+                f"{', '.join(sorted(having)) or 'none'}"
+            )
     for name, needs in config.unused.items():
         if found.get(name, DEFAULTS[name]) != DEFAULTS[name]:
             raise ConfigError(f"--{name.replace('_', '-')} has no effect without {needs}")

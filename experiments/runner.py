@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -123,11 +124,10 @@ def content(config: RunConfig, execution: Execution) -> str | None:
     """Hash of the samples that a run trains on now, None where they are not at hand."""
     # All that wrong labels follow from, so that a data set without them is read and hashed once.
     noise = (config.workers, config.split, config.min_shard, config.seed, config.noisy_workers, config.label_noise)
-    data = (config.dataset, execution.data, False, config.train_images, config.test_images)
-    place = (data, noise if all(noise[-2:]) else None)
+    place = (config.dataset, execution.data, config.train_images, config.test_images, all(noise[-2:]) and noise)
     if place not in _CONTENTS:
         try:
-            _CONTENTS[place] = content_hash(config.taught(dataset(*data)))
+            _CONTENTS[place] = content_hash(config.taught(samples_of(config, replace(execution, download=False))))
         except ConfigError:
             _CONTENTS[place] = None
     return _CONTENTS[place]
@@ -184,7 +184,7 @@ def prepare_process(execution: Execution, world: World) -> None:
 
 def parts(config: RunConfig, execution: Execution) -> tuple[Callable, object, object]:
     """(builder of a model, data, method) of a run, each of which has been checked."""
-    data = dataset(config.dataset, execution.data, execution.download, config.train_images, config.test_images)
+    data = samples_of(config, execution)
     samples = len(data.train_inputs)
     for name, value in (("workers", worker_count(config.workers)), ("samples in a batch", config.batch)):
         if value > samples:
@@ -198,7 +198,11 @@ def parts(config: RunConfig, execution: Execution) -> tuple[Callable, object, ob
 def check(config: RunConfig, execution: Execution) -> None:
     """Raise ConfigError for what ``prepare`` would, without building models; a user's own builder is called once."""
     config.settings(engine=execution.engine)
-    build, data, algorithm = parts(config, execution)
+    samples_of(config, execution)
+    with warnings.catch_warnings():
+        # Made again where the run is trained, the method warns then.
+        warnings.simplefilter("ignore")
+        build, data, algorithm = parts(config, execution)
     own = ":" in config.model
     with (
         torch.random.fork_rng(devices=[]),
@@ -285,6 +289,11 @@ def checkpoints_of(store: RunStore, config: RunConfig) -> Checkpoints:
     """Where a run that is not complete is kept."""
     record = config.record()
     return Checkpoints(store.root / "checkpoints" / store.stem(record), record)
+
+
+def samples_of(config: RunConfig, execution: Execution) -> Data:
+    """The data of a run, without the wrong labels of noisy workers."""
+    return dataset(config.dataset, execution.data, execution.download, config.train_images, config.test_images)
 
 
 @lru_cache(maxsize=2)

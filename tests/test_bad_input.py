@@ -59,6 +59,8 @@ REFUSED = """
 --method matcha --budget 0 | (0, 1]
 --method dpsgd --c1 0.5 | --c1 is no option of method dpsgd; it has: weights
 --method single --weights equal | --weights is no option of method single; it has: none
+--force-scale lr | --force-scale has no effect with the other options
+--core matcha --weights equal | --weights is no option of method aldsgd; it has: budget,
 --method dpsgd --weights heavy | unknown weights 'heavy'
 --method sgd | unknown method 'sgd'; choose one of: single,
 --lr nan | --lr nan cannot be read

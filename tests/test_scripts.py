@@ -274,13 +274,23 @@ def test_every_committed_run_is_found_by_its_configuration():
 
 
 def test_options_of_the_older_spelling_are_read():
-    old = ["--train_images", "100", "--lr_drops", "1:0.5", "2:0.1", "--force_scale=lr", "--checkpoint_every", "3"]
+    old = [
+        "--train_images",
+        "100",
+        "--lr_drops",
+        "1:0.5",
+        "2:0.1",
+        "--force_scale=lr",
+        "--order=printed",
+        "--checkpoint_every",
+        "3",
+    ]
     new = [word.replace("_", "-") if word.startswith("--") else word for word in old]
     parsed = [run_parser("").parse_args(words) for words in (old, new)]
     assert (
         configuration(parsed[0])
         == configuration(parsed[1])
-        == RunConfig(train_images=100, lr_drops=((1, 0.5), (2, 0.1)), options={"force_scale": "lr"})
+        == RunConfig(train_images=100, lr_drops=((1, 0.5), (2, 0.1)), options={"order": "printed", "force_scale": "lr"})
     )
     assert execution(parsed[0]) == execution(parsed[1]) and execution(parsed[0]).checkpoint_every == 3
 
