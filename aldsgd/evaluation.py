@@ -96,7 +96,7 @@ class Evaluator:
 
     def _reestimate(self, model: nn.Module, workers: Workers) -> None:
         layers = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats and m.training]
-        if not layers:
+        if not layers or len(self.data.train_inputs) < 2:  # of a single sample there is no variance
             return
         model.eval()
         for layer in layers:
