@@ -349,6 +349,8 @@ class Trainer:
             "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
             "model": hashlib.sha256(repr(self.workers.modules[0]).encode()).hexdigest()[:16],
             "data": content_hash(self.data),
+            "normalisation": [None if v is None else v.tolist() for v in (self.data.mean, self.data.std)],
+            "loss": _described(self.task.loss),
             "shards": shards,
             "link": asdict(self.settings.link),
             **{name: _described(value) for name, value in own.items() if name not in ("link", "split")},
@@ -359,6 +361,8 @@ def _described(value):
     """A setting as JSON holds it: functions by their name, tuples as lists."""
     if several(value):
         return [_described(entry) for entry in value]
+    if isinstance(value, partial):
+        return [_described(value.func), repr(value.args), repr(value.keywords)]
     return (
         value
         if value is None or isinstance(value, bool | int | float | str)
