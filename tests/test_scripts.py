@@ -273,6 +273,12 @@ def test_every_committed_run_is_found_by_its_configuration():
     assert len(store.runs()) == 1515 and len(found) > 1400
 
 
+def test_a_reader_that_has_enough_ends_the_script_quietly():
+    code = f"{sys.executable} -m experiments.quickstart --preset cpu | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1 and "40 already complete" in done.stdout and done.stderr == ""
+
+
 def test_options_of_the_older_spelling_are_read():
     old = [
         "--train_images",
