@@ -35,14 +35,14 @@ tables: $(VENV)/installed
 	$(BIN)/python paper_tables.py --into README.md
 	$(BIN)/python theory_report.py
 
-test: $(VENV)/installed
+test: $(VENV)/developing
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(VENV)/installed
+lint: $(VENV)/developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/installed
+format: $(VENV)/developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -50,6 +50,11 @@ format: $(VENV)/installed
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -r requirements.txt
+	touch $@
+
+# What developers need beside that: the tests, the linter.
+$(VENV)/developing: $(VENV)/installed requirements-dev.txt
+	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@
 
 clean:

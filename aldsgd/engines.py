@@ -78,20 +78,33 @@ class Vmap(Loop):
     def __init__(self, workers):
         super().__init__(workers)
         template = workers.modules[0]
-        shapes = {name: p.shape for name, p in template.named_parameters() if p.requires_grad}
-        sizes = [shape.numel() for shape in shapes.values()]
+        own = trainable(template)
+        sizes = [p.numel() for p in own]
+        # Where each parameter stands: at several places if it is tied, at one if a whole layer is used twice. By itself
+        # ``functional_call`` ties both alike, and leaves its own tensors in such a layer.
+        at = {id(p): k for k, p in enumerate(own)}
+        places = {
+            f"{prefix}.{name}" if prefix else name: at[id(p)]
+            for prefix, module in template.named_modules()
+            for name, p in module._parameters.items()
+            if id(p) in at
+        }
 
-        def named(matrix):
-            columns = matrix.split(sizes, dim=1)
-            return {k: c.view(len(matrix), *s) for (k, s), c in zip(shapes.items(), columns, strict=True)}
+        def columns(matrix):
+            parts = matrix.split(sizes, dim=1)
+            return [part.view(len(matrix), *p.shape) for part, p in zip(parts, own, strict=True)]
+
+        def run(p, x):
+            tied = {name: p[k] for name, k in places.items()}
+            return functional_call(template, tied, (x,), tie_weights=False)
 
         def loss(p, x, y):
             with workers.arithmetic.forward():
-                scores = functional_call(template, p, (x,))
+                scores = run(p, x)
             return workers.loss(scores.to(workers.dtype), y)
 
-        self.parameters, self.places = named(workers.parameters), named(workers.gradients)
-        self.run = vmap(lambda p, x: functional_call(template, p, (x,)), in_dims=(0, None))
+        self.parameters, self.places = columns(workers.parameters), columns(workers.gradients)
+        self.run = vmap(run, in_dims=(0, None))
         self.step = vmap(grad_and_value(loss))
 
     @staticmethod
@@ -106,12 +119,12 @@ class Vmap(Loop):
 
     def gradients(self, inputs, targets, step):
         gradients, losses = self.step(self.parameters, inputs, targets)
-        for name, gradient in gradients.items():
-            self.places[name].copy_(gradient)
+        for place, gradient in zip(self.places, gradients, strict=True):
+            place.copy_(gradient)
         return losses
 
     def outputs(self, inputs):
-        return self.run(self.parameters, inputs)
+        return self.run(self.parameters, inputs.clone())
 
 
 class Stacked(Loop):

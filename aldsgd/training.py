@@ -1,11 +1,10 @@
 """The training loop: the workers of one run, from the first step to the last, with its records."""
 
-import hashlib
 import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +16,11 @@ from tqdm import tqdm
 from aldsgd.algorithm import Algorithm, checked
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, checked_shards, normalise, real, split, steps_per_epoch
-from aldsgd.datasets import Data, content_hash
+from aldsgd.datasets import Data
+from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
+from aldsgd.identity import identity_of
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import device_of
@@ -28,7 +29,7 @@ from aldsgd.step import Meter
 from aldsgd.stepper import Stepper
 from aldsgd.tasks import Loss, task_of
 from aldsgd.workers import Workers
-
+from aldsgd.world import join, launched
 
 #: A cross-entropy that no run comes back from; losses on other scales have none.
 DIVERGED = 1e4
@@ -64,7 +65,8 @@ class Trainer:
             ``ProcessNetwork``, on the device of ``settings``.
 
     Attributes:
-        diverged: first step at which a hosted worker's loss was no number, or too large (DIVERGED), None where there was none.
+        diverged: first step at which a hosted worker's loss was no number, or too large (DIVERGED), None where there
+        was none.
 
     Raises:
         ConfigError: as its parts do, and where ``lr`` has not one value per worker.
@@ -155,8 +157,8 @@ class Trainer:
         if self.diverged is None and (lived := int(self.stepper.lived.item())) < self.steps:
             self.diverged = epoch * self.steps + lived
             warnings.warn(
-                f"the run diverged: a loss was {self.stepper.bound:g} or more, or no number, at step {self.diverged} of "
-                f"{self.settings.epochs * self.steps} (lr = {self.local.lr}); try a smaller learning rate",
+                f"the run diverged: a loss was {self.stepper.bound:g} or more, or no number, at step {self.diverged} "
+                f"of {self.settings.epochs * self.steps} (lr = {self.local.lr}); try a smaller learning rate",
                 stacklevel=2,
             )
         self.seconds_compute += time.perf_counter() - started - (self.hosting.seconds - mixing)
@@ -344,33 +346,8 @@ class Trainer:
             raise ValueError("its tensors are not those of this run's workers")
 
     def identity(self) -> dict:
-        """What tells this run from others, for its checkpoints (JSON-able)."""
-        own = {f.name: getattr(self.settings, f.name) for f in fields(Settings) if f.name not in ("device", "engine")}
-        shards = hashlib.sha256(repr([shard.tolist() for shard in self.batches.shards]).encode()).hexdigest()[:16]
-        described = json.dumps(self.algorithm.description(), sort_keys=True, default=str)
-        steps = json.dumps([repr(self.algorithm.step(t)) for t in range(min(8, self.steps))])
-        return {
-            "method": type(self.algorithm).__name__,
-            "workers": self.algorithm.n,
-            "parameters": self.state.x.shape[1],
-            "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
-            "model": hashlib.sha256(repr(self.workers.modules[0]).encode()).hexdigest()[:16],
-            "data": content_hash(self.data),
-            "shards": shards,
-            "link": asdict(self.settings.link),
-            **{name: _described(value) for name, value in own.items() if name not in ("link", "split")},
-        }
-
-
-def _described(value):
-    """A setting as JSON holds it: functions by their name, tuples as lists."""
-    if several(value):
-        return [_described(entry) for entry in value]
-    return (
-        value
-        if value is None or isinstance(value, bool | int | float | str)
-        else getattr(value, "__qualname__", repr(value))
-    )
+        """What tells this run from others (``aldsgd.identity``)."""
+        return identity_of(self)
 
 
 def train(
@@ -383,11 +360,18 @@ def train(
 ):
     """Train the workers of ``algorithm``, each with a model from ``build``, on ``data``; returns a ``Result``.
 
-    loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword arguments are those of
-    ``Settings``. Raises ConfigError for an argument that ``Settings`` does not have.
+    Under a launcher such as torchrun the workers are spread over its processes, each of which gets the same rows, and
+    the models that it hosts. loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword
+    arguments are those of ``Settings``. Raises ConfigError for an argument that ``Settings`` does not have.
     """
     if unknown := set(settings) - {f.name for f in fields(Settings)}:
-        raise ConfigError(
-            f"unknown setting {sorted(unknown)[0]!r}; there are: {', '.join(f.name for f in fields(Settings))}"
-        )
-    return Trainer(algorithm, build, data, Settings(**settings), loss).run(progress=progress)
+        known = ", ".join(f.name for f in fields(Settings))
+        raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {known}")
+    chosen, algorithm = Settings(**settings), checked(algorithm)
+    if launched()[1] == 1:
+        return Trainer(algorithm, build, data, chosen, loss).run(progress=progress)
+    with join(chosen.device) as world:
+        hosting = ProcessNetwork(algorithm.n, world, algorithm.centres)
+        trainer = Trainer(algorithm, build, data, replace(chosen, device=world.device), loss, hosting)
+        result = trainer.run(progress=progress and world.rank == 0)
+        return Result(json.loads(world.first(lambda: json.dumps(result.rows))), result.workers)

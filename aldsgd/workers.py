@@ -5,8 +5,10 @@ Every module's parameters are views into its row of ``parameters`` (w, P), and t
 initial model and random stream depend on its number and the seed alone, never on who hosts it.
 """
 
+import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -165,6 +167,22 @@ def initial_model(build: Callable[[], nn.Module], seed: int, worker: int) -> nn.
     """
     if isinstance(build, nn.Module) or not callable(build):
         raise ConfigError(f"build is a {type(build).__name__}, not a function that makes a model; pass lambda: Net()")
+    kept = random.getstate(), np.random.get_state()
+    own = torch_seed("initial model", seed, worker)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed("initial model", seed, worker))
-        return checked_model(build())
+        torch.manual_seed(own)
+        # A builder may draw from these as well; its model is then the same wherever the worker lives.
+        random.seed(own)
+        np.random.seed(own % 2**32)
+        try:
+            model = build()
+        except (ConfigError, MemoryError):
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"build fails ({type(error).__name__}: {one_line(error)}); it takes no arguments"
+            ) from error
+        finally:
+            random.setstate(kept[0])
+            np.random.set_state(kept[1])
+    return checked_model(model)

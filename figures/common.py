@@ -123,12 +123,16 @@ def finish(fig: Figure, runs: Experiment, labels: Sequence[str], out: Path) -> l
 
 
 def overview(results: Path, out: Path, name: str) -> list[Path]:
-    """The figure of an experiment without one of its own: three panels, a row per label."""
+    """The figure of an experiment without one of its own: three panels, a row per label, every seed and the interval."""
+    from seaborn import swarmplot
+
     runs = Experiment(results, name)
     unit = Unit.of(runs)
     with style.sheet():
         fig, (panels,) = grid(1, 3, 1.2 + 0.18 * len(runs.labels), sharey=True)
         for axes, column in zip(panels, ("worst", "mean", "averaged"), strict=True):
+            values = runs.frame[column] * unit.scale
+            swarmplot(x=values, y=runs.frame["label"], order=runs.labels, color="0.6", size=2.5, ax=axes, zorder=0)
             for place, label in enumerate(runs.labels):
                 own, look = runs.of(label), style.look(runs.of(label)[0].variant)
                 mean, half = ends([own.interval(column)], unit.scale)
@@ -137,7 +141,7 @@ def overview(results: Path, out: Path, name: str) -> list[Path]:
             axes.set_yticks(range(len(runs.labels)), runs.labels, parse_math=False)
             axes.set_ylim(len(runs.labels) - 0.5, -0.5)
             shown = "averaged model" if column == "averaged" else f"{column} worker"
-            axes.set(title=shown, xlabel=f"test {unit.metric}" + " (%)" * (unit.scale == 100))
+            axes.set(title=shown, ylabel="", xlabel=f"test {unit.metric}" + " (%)" * (unit.scale == 100))
         return finish(fig, runs, (), out)
 
 

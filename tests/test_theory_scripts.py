@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from aldsgd.theory_training_statements import step_limits
+from aldsgd.theory_verdicts import few_enough, judge, number, spread
+from experiments.common import command
 
 import theory_report
 from aldsgd import theory_records
 from aldsgd.errors import ConfigError
-from aldsgd.theory_training_statements import step_limits
-from aldsgd.theory_verdicts import few_enough, judge, number, spread
-from experiments.common import command
 
 SCRIPTS = ("theory_spectrum", "theory_leader_mixing", "theory_assumptions", "theory_rate", "theory_scaling")
 FIGURES = ("theory_spectrum", "theory_leader_mixing", "theory_leader_map", "theory_assumptions", "theory_rate",

@@ -4,7 +4,7 @@ What:     a whole training step of AL-DSGD on a ring (gather, augmentation, forw
           n workers on every path, against n plain sequential PyTorch steps on ready batches; and the test of all
           workers. Milliseconds, images per second, the fraction of the floor, peak memory.
 Command:  python -m experiments.bench --gpu    (``--quick``: a few small cases, also on a CPU, to try the script)
-          python -m experiments.bench_gpu --models resnet50_narrow --workers 8    for some of the cases
+          python -m experiments.bench.gpu --models resnet50_narrow --workers 8    for some of the cases
 Hardware: one CUDA device; nothing has been measured on one yet. A case whose floor is above a second is left out.
 Expect:   8 x narrow ResNet-50 at batch 16: the best path at least 8 times as fast as the loop, 3.8 ms or less.
 
@@ -22,6 +22,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -29,8 +30,6 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from aldsgd import models
-from aldsgd.cache import replace_file
-from aldsgd.communication import Link
 from aldsgd.data import Batches, split
 from aldsgd.datasets import Data
 from aldsgd.engines import BY_NAME
@@ -39,14 +38,18 @@ from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.graphs import line, ring
 from aldsgd.leaders import ALDSGD
+from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import Arithmetic, prepare_device
-from aldsgd.step import WARM_UP, Step
-from aldsgd.training import MeteredNetwork
+from aldsgd.settings import Settings
+from aldsgd.stepper import WARM_UP, Stepper
+from aldsgd.tasks import task_of
 from aldsgd.workers import Workers, initial_model
 from baselines.dpsgd import DPSGD
 from baselines.single import Single
-from experiments.common import command
+from experiments.bench.common import write
+from experiments.command import command
+from experiments.options import Parser
 
 LR, DECAY = 0.01, 5e-4
 CLASSES = {"wrn28_10": 100}
@@ -165,17 +168,17 @@ def our_steps(path: str, name: str, n: int, b: int, precision: str, device: str,
     """(a function that takes ``steps`` whole steps, the workers) on one of ``PATHS``."""
     engine, capture = PATHS[path]
     workers = Workers(lambda: model_of(name), range(n), n, device=device, precision=precision, engine=engine)
-    parameters = workers.parameters
     algorithm = Single(1) if n == 1 else ALDSGD(DPSGD(ring(n) if n > 2 else line(n)))
-    network = MeteredNetwork(LocalNetwork(n, device), 4 * parameters.shape[1], Link())
-    step = Step(workers, algorithm, network, data, DECAY, capture=capture)
+    local = LocalRule(workers.parameters, range(n), Settings(lr=LR, weight_decay=DECAY), steps)
+    state = SimpleNamespace(x=workers.rows)
+    stepper = Stepper(workers, algorithm, LocalNetwork(n, device), data, state, local, capture=capture)
     plan = Batches(split(data.train_targets, n), b, steps, seed=0, augment=True).epoch(0, range(n))
 
     def run():
-        step.begin(plan, LR)
+        stepper.begin(plan)
         for t in range(steps):
-            step.run(t)
-        step.finish()
+            stepper.run(algorithm.step(t), t)
+        stepper.finish()
 
     return run, workers
 
@@ -210,7 +213,7 @@ def measure_test(case: tuple, data: Data, device: str, least: float, repeats: in
     name, n, _, precision, path = case
     try:
         _, workers = our_steps(path, name, n, 1, precision, device, 1, data)
-        statistic, evaluator = mean_statistics(workers.modules), Evaluator(data, "own")
+        statistic, evaluator = mean_statistics(workers.modules), Evaluator(data, task_of(data), "own")
         seconds = seconds_of(lambda: evaluator.workers(workers, statistic), device, repeats)
     except torch.cuda.OutOfMemoryError:
         return {"note": "out of memory"}
@@ -285,22 +288,11 @@ def save(row: dict, context: dict, path: Path) -> None:
     """Put one row into the CSV, in place of an earlier one of the same case on the same device."""
     row = {name: "" if value is None else str(value) for name, value in (row | context).items()}
     key = [*COLUMNS[:6], "device"]
-
-    def write(temporary):
-        with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, [*COLUMNS, *context])
-            writer.writeheader()
-            writer.writerows(kept)
-
     try:
-        kept = []
-        if path.exists():
-            with open(path, newline="") as file:
-                kept = [old for old in csv.DictReader(file) if [old[k] for k in key] != [row[k] for k in key]]
-        kept.append(row)
-        replace_file(path, write)
+        kept = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); choose another --results") from None
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); choose another --results") from None
+    write([*(old for old in kept if [old[k] for k in key] != [row[k] for k in key]), row], path)
 
 
 #: What is measured unless the options say otherwise: in full, and with ``--quick``.
@@ -335,8 +327,8 @@ def run(options: argparse.Namespace) -> None:
         save(row, context, path)
 
 
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(_session) -> None:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="a few small cases, also on a CPU")
     p.add_argument("--repeats", type=int, default=5, help="repeats; the median is reported (default: 5)")
     p.add_argument("--results", default="results", metavar="DIR", help="where the CSV goes (default: results)")

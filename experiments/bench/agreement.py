@@ -6,7 +6,7 @@ What:     AL-DSGD on a line of workers, random images; the largest difference be
           the plain one's. A network that amplifies rounding parts freely from any other order of summation
           (tests/test_stacked.py shows it for the narrow ResNet-50 and the plain path itself). The second form then
           tells whether the paths agree.
-Command:  python -m experiments.engine_agreement    (--models vgg16_bn for one)
+Command:  python -m experiments.bench.agreement    (--models vgg16_bn for one)
 Hardware: one CPU core, 5 GB. Time: 10 minutes, most of it WRN-28-10. Writes results/bench/engines.csv.
 Expect:   below 1e-9 in float64 and 1e-4 in float32 where a network does not amplify rounding.
 """
@@ -14,20 +14,19 @@ Expect:   below 1e-9 in float64 and 1e-4 in float32 where a network does not amp
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from aldsgd import models
-from aldsgd.algorithm import Algorithm, advance
 from aldsgd.graphs import line
 from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
-from aldsgd.local import LocalRule
-from aldsgd.network import LocalNetwork
 from aldsgd.settings import Settings
 from aldsgd.workers import Workers
 from baselines.dpsgd import DPSGD
+from experiments.bench.common import Steps, save
+from experiments.command import command
+from experiments.options import Parser
 
 #: model: workers, batch, shape of an image
 SIZES = {
@@ -60,17 +59,13 @@ def difference(one: Workers, two: Workers) -> float:
     return max(value.item() for value in found)
 
 
-def take_step(workers: Workers, algorithm: Algorithm, images: Tensor, labels: Tensor, t: int, lr: float) -> tuple:
+def take_step(steps: Steps, images: Tensor, labels: Tensor) -> tuple[list[int], list[int]]:
     """One step of AL-DSGD; returns the leaders (best, maximum-degree) that it followed."""
-    network = LocalNetwork(workers.n)
-    losses = workers.compute_gradients(images, labels, t)
-    workers.gradients.add_(workers.parameters, alpha=DECAY)
-    step, state = algorithm.step(t), SimpleNamespace(x=workers.parameters)
-    local = LocalRule(workers.parameters, workers.hosted, Settings(lr=lr), steps=1)
-    advance(algorithm, step, network, state, workers.gradients, local, losses)
-    hood = network.neighbourhood(step.links)
-    heard = losses[hood.col]
-    return hood.col[best_worker(hood, heard)].tolist(), hood.col[maximum_degree_worker(hood, heard)].tolist()
+    steps.images, steps.labels = images, labels
+    hood = steps.network.neighbourhood(steps.algorithm.step(steps.t).links)
+    steps()
+    losses = steps.losses[hood.col]
+    return hood.col[best_worker(hood, losses)].tolist(), hood.col[maximum_degree_worker(hood, losses)].tolist()
 
 
 def equalise(target: Workers, source: Workers) -> None:
@@ -86,15 +81,18 @@ def side_by_side(name, n, b, shape, steps, lr=LR, precision="float64", synced=Fa
 
     synced: each step starts from the plain workers' state.
     """
-    build = lambda: models.build(name, 10, shape)  # noqa: E731
-    plain, stacked = (Workers(build, range(n), n, engine=e, precision=precision) for e in ("loop", "stacked"))
-    assert (plain.engine, stacked.engine) == ("loop", "stacked")
-    start, algorithm = plain.parameters.clone(), ALDSGD(DPSGD(line(n)))
+    settings, algorithm = Settings(lr=lr, weight_decay=DECAY), ALDSGD(DPSGD(line(n)))
+    paths = [
+        Steps(lambda: models.build(name, 10, shape), algorithm, None, None, settings, engine=e, precision=precision)
+        for e in ("loop", "stacked")
+    ]
+    plain, stacked = (path.workers for path in paths)
+    start = plain.parameters.clone()
     for t in range(steps):
         images, labels = random_batch(n, b, shape, t, dtype=plain.dtype)
         if synced:
             equalise(stacked, plain)
-        leaders = [take_step(workers, algorithm, images, labels, t, lr) for workers in (plain, stacked)]
+        leaders = [take_step(path, images, labels) for path in paths]
         moved = (plain.parameters - start).abs().max().item()
         yield difference(plain, stacked), leaders[0] == leaders[1], moved
 
@@ -116,10 +114,8 @@ def measure(name: str) -> list[dict]:
     return rows
 
 
-def main() -> None:
-    from experiments.bench import save
-
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(_session) -> None:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES), help="which (default: all)")
     p.add_argument("--results", default="results", metavar="DIR", help="where the CSV goes (default: results)")
     options = p.parse_args()
@@ -137,6 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from experiments.command import command
-
     command(main)

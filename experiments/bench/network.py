@@ -1,4 +1,4 @@
-"""The exchange between processes on loopback: beside bare sends, decent-dp, DistributedDataParallel. See ``bench.py``.
+"""The exchange between processes on loopback: beside bare sends, decent-dp, DistributedDataParallel (see __main__.py).
 
 What:     (1) one edge both ways against a bare pair of isend and irecv of the same bytes, and against pickled
           objects; (2) a training step of ring D-PSGD against decent-dp, and of all-reduce against
@@ -31,17 +31,21 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from aldsgd import models
-from aldsgd.algorithm import Algorithm, iterate
+from aldsgd.algorithm import Algorithm
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import ring
+from aldsgd.links import Pairs
 from aldsgd.network import LocalNetwork
-from aldsgd.workers import Workers, initial_model
+from aldsgd.settings import Settings
+from aldsgd.step import Exchange, Gossip, Step
+from aldsgd.workers import initial_model
 from aldsgd.world import World, join
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD
+from experiments.bench.common import BATCH, Steps, row, save, show
 
-LR, DECAY, BATCH = 0.01, 5e-4, 16
+LR, DECAY = 0.01, 5e-4
 PROCESSES = 4
 STEPS = {False: 10, True: 5}
 # Rounding grows fiftyfold a step in a fresh narrow ResNet-50; after these steps two runs of one method still agree.
@@ -64,17 +68,13 @@ def built(name: str) -> nn.Module:
 class OnePeerRing(Algorithm):
     """The ring of decent-dp: one matching a step, in turn, W = 1/2 and 1/2, mixed while the gradient is computed."""
 
-    mixes_first = True
-
     def __init__(self, n: int):
-        self.n, self.halves = n, [(matching,) for matching in ring(n).matchings]
+        matchings = ring(n).matchings
+        self.n, self.halves = n, [Step(before=Exchange(Pairs((half,)), Gossip(0.5))) for half in matchings]
 
-    def matchings(self, t):
+    def step(self, t):
         # decent-dp counts its second step twice.
         return self.halves[(t + (t > 1)) % 2]
-
-    def before(self, t, hood, lr):
-        return hood.gossip(0.5)
 
 
 def batches(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,26 +84,12 @@ def batches(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.randint(10, (n, BATCH), generator=generator)
 
 
-class Ours:
+def ours(model: str, algorithm: Algorithm, world: World) -> Steps:
     """Steps of this repository, as the trainer takes them."""
-
-    def __init__(self, model: str, algorithm: Algorithm, world: World):
-        n = algorithm.n
-        self.algorithm = algorithm
-        self.network = ProcessNetwork(n, world) if world.size > 1 else LocalNetwork(n)
-        self.workers = Workers(lambda: built(model), self.network.workers, n, start="same", engine="loop")
-        self.images, self.labels = (part[list(self.network.workers)] for part in batches(n))
-        self.t = 0
-
-    def __call__(self) -> float:
-        workers, t = self.workers, self.t
-        if self.algorithm.mixes_first:
-            self.network.post(workers.parameters, self.network.neighbourhood(self.algorithm.matchings(t)))
-        losses = workers.compute_gradients(self.images, self.labels, t)
-        workers.gradients.add_(workers.parameters, alpha=DECAY)
-        iterate(self.algorithm, t, self.network, workers.parameters, workers.gradients, LR, losses)
-        self.t += 1
-        return losses.mean().item()
+    network = ProcessNetwork(algorithm.n, world) if world.size > 1 else LocalNetwork(algorithm.n)
+    images, labels = (part[list(network.workers)] for part in batches(algorithm.n))
+    settings = Settings(lr=LR, weight_decay=DECAY)
+    return Steps(lambda: built(model), algorithm, images, labels, settings, network, start="same", engine="loop")
 
 
 class Plain:
@@ -158,13 +144,13 @@ def alternate(functions: dict[str, Callable[[], None]], repeats: int) -> dict[st
 def transfer(world: World, repeats: int) -> list[dict]:
     """One edge, both ways, between two processes."""
     found, network = [], ProcessNetwork(2, world)
-    hood, peer = network.neighbourhood((((0, 1),),)), 1 - world.rank
+    hood, peer = network.neighbourhood(Pairs((((0, 1),),))), 1 - world.rank
     for size, bar in SIZES.items():
         mine, theirs = torch.randn(1, size), torch.empty(size)
-        (links,) = hood.exchanges
+        (crossing,) = hood.crossings
 
-        def ours(mine=mine, links=links):
-            network._wait(network._send(links, mine, network._buffer("receive", 1, mine)))
+        def sent(mine=mine, crossing=crossing):
+            network._wait(network._send(crossing, mine, network._buffer("receive", 1, mine)))
 
         def mixed(mine=mine):
             network.mix(mine, hood.gossip(0.5), hood)
@@ -182,7 +168,7 @@ def transfer(world: World, repeats: int) -> list[dict]:
                 else:
                     dist.recv_object_list(incoming, peer)
 
-        seconds = alternate({"ours": ours, "mixed": mixed, "bare": bare, "pickled": pickled}, repeats)
+        seconds = alternate({"ours": sent, "mixed": mixed, "bare": bare, "pickled": pickled}, repeats)
         name = f"{size / 1e6:.2f} M float32"
         found += [
             {"what": f"edge both ways, {name} / bare isend, irecv", "value": seconds["ours"],
@@ -198,11 +184,11 @@ def steps(world: World, repeats: int, quick: bool) -> list[dict]:
     found, count, n = [], STEPS[quick], world.size
     pairs = {
         "ring D-PSGD / decent-dp": (
-            lambda m: Ours(m, OnePeerRing(n), world),
+            lambda m: ours(m, OnePeerRing(n), world),
             lambda m: Plain(m, world, decent_dp, False),
         ),
         "all-reduce / DDP": (
-            lambda m: Ours(m, AllReduce(n), world),
+            lambda m: ours(m, AllReduce(n), world),
             lambda m: Plain(m, world, distributed_data_parallel, True),
         ),
     }
@@ -226,12 +212,12 @@ def steps(world: World, repeats: int, quick: bool) -> list[dict]:
             seconds = alternate({which: lambda w=which: several(w) for which in runners}, repeats)
             final = torch.tensor([several(which) for which in runners])
             dist.all_reduce(final)
-            row = {"what": f"step, {name}, {model_name}", "value": seconds["ours"] / count, "bar": 1.05,
+            measured = {"what": f"step, {name}, {model_name}", "value": seconds["ours"] / count, "bar": 1.05,
                    "reference": seconds["theirs"] / count, "losses": (losses / n).tolist(),
                    "final": (final / n).tolist()}  # fmt: skip
-            if row["value"] > 1.05 * row["reference"]:
-                row["profile"] = {which: profile(lambda w=which: several(w)) for which in runners}
-            found.append(row)
+            if measured["value"] > 1.05 * measured["reference"]:
+                measured["profile"] = {which: profile(lambda w=which: several(w)) for which in runners}
+            found.append(measured)
     return found
 
 
@@ -239,7 +225,7 @@ def hosting(world: World, repeats: int, quick: bool) -> list[dict]:
     """A step of 8 workers on the 8-ring, in this world's processes."""
     found, count = [], STEPS[quick]
     for model_name, model in MODELS.items():
-        step = Ours(model, DPSGD(ring(8)), world)
+        step = ours(model, DPSGD(ring(8)), world)
         step()
         seconds = []
         for _ in range(repeats):
@@ -278,7 +264,7 @@ def processes(part: str, size: int, threads: int, options: argparse.Namespace) -
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(size)]
-        command += ["-m", "experiments.bench_network", part, str(out), "--repeats", str(options.repeats)]
+        command += ["-m", "experiments.bench.network", part, str(out), "--repeats", str(options.repeats)]
         command += ["--quick"] if options.quick else []
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "LOGURU_LEVEL": "WARNING"}
         try:
@@ -290,8 +276,6 @@ def processes(part: str, size: int, threads: int, options: argparse.Namespace) -
 
 def run(options: argparse.Namespace) -> None:
     """All parts; prints the table and writes ``bench/network.csv``. ``options``: repeats, results, quick."""
-    from experiments.bench import row, save, show
-
     rows = []
 
     def report(found: list[dict]) -> None:
@@ -331,11 +315,10 @@ def main() -> None:
     p.add_argument("--repeats", type=int, default=7)
     p.add_argument("--quick", action="store_true")
     options = p.parse_args()
-    world = join("cpu", timeout=600.0)
-    found = PARTS[options.part](world, options)
-    if world.rank == 0:
-        options.out.write_text(json.dumps(found))
-    world.leave()
+    with join("cpu", timeout=600.0) as world:
+        found = PARTS[options.part](world, options)
+        if world.rank == 0:
+            options.out.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

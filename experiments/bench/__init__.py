@@ -1,0 +1,1 @@
+"""What the skeleton costs, measured: python -m experiments.bench"""
