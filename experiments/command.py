@@ -72,6 +72,9 @@ def command(main: Callable[[Session], None]) -> None:
     except KeyboardInterrupt:
         print("stopped; complete runs are kept, the same command goes on with the rest", file=sys.stderr)
         session.end(130)
+    except BrokenPipeError:  # who read the output, such as head, has enough
+        sys.stdout = open(os.devnull, "w")
+        session.end(141)
     except OSError as error:
         what = f"{error.filename or 'a file'} cannot be used ({error.strerror or error})"
         print(f"error: {what}; make room, or name another folder", file=sys.stderr)

@@ -47,6 +47,9 @@ class Execution:
 
     def check(self) -> None:
         """Raise ConfigError for an option that makes no sense, without loading torch."""
+        for name in ("data", "results"):
+            if getattr(self, name) == "":
+                raise ConfigError(f"--{name} is empty; name a folder, or leave it out")
         for name in ("threads", "jobs"):
             if getattr(self, name) is not None and not 1 <= getattr(self, name) <= 4096:
                 raise ConfigError(f"--{name} {getattr(self, name)} must be 1 or more, and at most 4096")

@@ -146,6 +146,8 @@ REFUSED = """
 --dataset cifar10 --data nowhere | no cifar10 data in
 --nonsense 1 | unrecognized arguments: --nonsense 1
 --epo 1 | unrecognized arguments: --epo 1
+--results= | --results is empty
+--data= | --data is empty
 --results /dev/null/x | the results folder /dev/null/x cannot be written
 """
 CASES = [tuple(part.strip() for part in line.split(" | ")) for line in REFUSED.strip().splitlines()]

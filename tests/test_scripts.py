@@ -210,8 +210,15 @@ def test_presets(monkeypatch):
     assert paper.model == "resnet50_narrow" and paper.seed == 3 and paper.augment
 
 
-SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "experiments").glob("*.py"))}
-SCRIPTS = [name for name, source in SOURCES.items() if "__main__" in source]
+SOURCES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "experiments").rglob("*.py"))
+}
+#: Those that a user calls, which say with which command; the benches start two more files in processes of their own.
+SCRIPTS = [
+    name for name, source in SOURCES.items()
+    if f"python -m {name.removesuffix('.py').replace('/', '.').removesuffix('.__main__')}" in source
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -219,7 +226,7 @@ def test_every_script_has_help(monkeypatch, capsys, name):
     source = SOURCES[name]
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / "experiments" / f"{name}.py"), run_name="__main__")
+        runpy.run_path(str(ROOT / name), run_name="__main__")
     out = capsys.readouterr().out
     assert stop.value.code == 0 and "--results" in out and "default: results" in out
     assert source.split('"""')[1].splitlines()[0] in out
@@ -241,10 +248,10 @@ def test_a_smoke_preset_never_touches_the_results(monkeypatch, capsys, tmp_path,
     monkeypatch.setattr("paper_tables.render", lambda name, results: f"table of {name}")
     for options, folder in ((), tmp_path / "cache" / "smoke"), (("--results", "mine"), Path("mine")):
         monkeypatch.setattr(sys, "argv", [name, "--preset", "smoke", "--seeds", "0", *options])
-        runpy.run_path(str(ROOT / "experiments" / f"{name}.py"), run_name="__main__")
-        assert made.pop() == (name, "smoke", folder)
-        assert (folder / "experiments" / f"{name}.json").exists()
-    assert capsys.readouterr().out == f"table of {name}\n" * 2
+        runpy.run_path(str(ROOT / name), run_name="__main__")
+        assert made.pop() == (Path(name).stem, "smoke", folder)
+        assert (folder / "experiments" / f"{Path(name).stem}.json").exists()
+    assert capsys.readouterr().out == f"table of {Path(name).stem}\n" * 2
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["mine"]
 
 
@@ -271,6 +278,12 @@ def test_every_committed_run_is_found_by_its_configuration():
         assert [(label, seed) for label, seed, config in entries if store.load(config.record()) is None] == [], name
         found |= {config.key for _, _, config in entries}
     assert len(store.runs()) == 1515 and len(found) > 1400
+
+
+def test_a_reader_that_has_enough_ends_the_script_quietly():
+    code = f"{sys.executable} -m experiments.quickstart --preset cpu | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1 and "40 already complete" in done.stdout and done.stderr == ""
 
 
 def test_options_of_the_older_spelling_are_read():
