@@ -39,8 +39,8 @@ def split(
         unequal: one shuffle, cut into sizes in proportion to 1, 2, ..., n: worker n - 1 has n times the samples of
             worker 0, of the same distribution.
 
-    Raises ConfigError for an unknown kind, more workers than samples, a minimum that cannot be met, an ``alpha`` that is
-    missing, not positive and finite, or given for another kind, and a kind by labels for targets that are none.
+    Raises ConfigError for an unknown kind, more workers than samples, a minimum that cannot be met, an ``alpha`` that
+    is missing, not positive and finite, or given for another kind, and a kind by labels for targets that are none.
     """
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     if kind not in SPLITS:
@@ -141,8 +141,8 @@ def normalise(images: Tensor, mean: Tensor | None, std: Tensor | None, dtype: to
 
     Without mean and std, uint8 is only scaled to 0..1. Float inputs are features and keep their own units:
     (x - mean) / std where both are given, otherwise as they are. The input itself is never changed.
-    On a CPU, normalised colour images lie in memory channels last: convolutions run faster so. Other integers are tokens
-    and stay what they are.
+    On a CPU, normalised colour images lie in memory channels last: convolutions run faster so. Other integers are
+    tokens and stay what they are.
     """
     if images.dtype not in (torch.uint8, *FLOATS):
         return images

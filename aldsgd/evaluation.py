@@ -6,9 +6,9 @@ Running statistics never influence training and are never exchanged; they matter
   tested with the mean of theirs.
 - "averaged": every model is tested with the mean of the workers' running statistics.
 - "augmented": workers as in "own"; the averaged model's statistics are estimated anew, as the mean over ``bn_images``
-  training samples, augmented where training augments, so that the model is tested with what it would have tracked itself.
-- "reestimated": the same from samples without augmentation (LSGD's released code does this before each test). The averaged
-  model of augmented runs then comes out a point or two too low.
+  training samples, augmented where training augments: what the model would have tracked itself.
+- "reestimated": the same from samples without augmentation (LSGD's released code does this before each test). The
+  averaged model of augmented runs then comes out a point or two too low.
 """
 
 import contextlib
@@ -41,8 +41,8 @@ class Evaluator:
     """Evaluates models on ``data``'s test set.
 
     Args:
-        data: data set, on the device of the models. task: its metrics. policy: one of ``POLICIES``. bn_images: samples for
-            statistics estimated anew. augmented: whether training augments.
+        data: data set, on the device of the models. task: its metrics. policy: one of ``POLICIES``. bn_images: samples
+            for statistics estimated anew. augmented: whether training augments.
     """
 
     data: Data
@@ -67,7 +67,7 @@ class Evaluator:
 
     @torch.no_grad()
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
-        """The loss and each metric of the model with parameters ``row`` (P,), such as the workers' mean, or a centre."""
+        """The loss and each metric of the model with parameters ``row`` (P,): the workers' mean, or a centre."""
         with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
             set_statistics(model, mean_statistics)
             if self.policy in ("augmented", "reestimated"):

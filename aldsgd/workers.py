@@ -26,8 +26,8 @@ class Workers:
     """The models of some of n workers, side by side in this process.
 
     What is not trained (frozen parameters, and buffers as they are at first) is one for all: that of worker 0's initial
-    model. BatchNorm's running statistics then become each worker's own. A checkpoint keeps parameters and buffers: what a
-    module counts in other attributes is lost when a run goes on from one.
+    model. BatchNorm's running statistics then become each worker's own. A checkpoint keeps parameters and buffers: what
+    a module counts in other attributes is lost when a run goes on from one.
 
     Args:
         build: makes one ``nn.Module``; called with torch's random stream fixed by (seed, worker).
@@ -35,16 +35,16 @@ class Workers:
         start: "different" random models (released code), "same" (that of worker 0 for all), or "mean" of the n random
             models (MATCHA's code). seed: of the initial models and of dropout.
         loss: (outputs, targets) -> scalar mean loss. device: of parameters and inputs. precision: a name of
-            ``aldsgd.precision``. engine: a name of ``aldsgd.engines``, or "auto". centres: rows without data to host, which
-            start as worker 0's initial model.
+            ``aldsgd.precision``. engine: a name of ``aldsgd.engines``, or "auto". centres: rows without data to host,
+            which start as worker 0's initial model.
 
     Attributes:
         rows: (w + centres, P). parameters: (w, P), those with data. gradients: (w, P). modules: one per hosted worker.
         dtype: of parameters and inputs. engine, engine_reason: path taken, and why. path: the engine itself.
 
     Raises:
-        ConfigError: what ``build`` gives is no model that can be trained, or not one of its own for each worker; an unknown
-            option; a model that the engine cannot run.
+        ConfigError: what ``build`` gives is no model that can be trained, or not one of its own for each worker; an
+            unknown option; a model that the engine cannot run.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class Workers:
         Args:
             inputs: (w, b, ...), targets: (w, b, ...); row i belongs to ``hosted[i]``.
             step: global step; with the seed and the worker it fixes what dropout draws.
-            which: positions of some hosted workers; then inputs, targets and losses are theirs, and nothing of any other
-                worker changes.
+            which: positions of some hosted workers; then inputs, targets and losses are theirs, and nothing of any
+                other worker changes.
         """
         with self.arithmetic.flags():
             if which is None:
@@ -125,8 +125,8 @@ class Workers:
     def probe(self, inputs: Tensor, targets: Tensor, check: Callable[[Tensor, Tensor], None]) -> None:
         """Try the first model and the loss on the batch (b, ...) of one worker, and leave no trace.
 
-        Raises ConfigError where the model cannot take it, ``check`` refuses its outputs, or the loss is no scalar that the
-        parameters move.
+        Raises ConfigError where the model cannot take it, ``check`` refuses its outputs, or the loss is no scalar that
+        the parameters move.
         """
         with (
             torch.random.fork_rng(devices=[]),

@@ -1,4 +1,4 @@
-"""The engine never changes the result: every model of the zoo by every engine, and what ``build`` and ``loss`` may be."""
+"""The engine never changes the result: every model of the zoo by every engine; what ``build`` and ``loss`` may be."""
 
 import functools
 import random

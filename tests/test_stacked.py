@@ -28,8 +28,8 @@ from aldsgd.graphs import Rotation, line, paper_graph, paper_set
 from aldsgd.leaders import ALDSGD
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import Arithmetic
-from aldsgd.stacked import obstacle
 from aldsgd.settings import Settings
+from aldsgd.stacked import obstacle
 from aldsgd.step import Exchange, Gossip, Step
 from aldsgd.tasks import CLASSIFICATION
 from aldsgd.training import Trainer, train

@@ -398,12 +398,12 @@ def scripted() -> nn.Module:
 
 FEATURES = (
     mlp, frozen_first_layer, frozen_bias, shared_backbone, tied_weights, one_layer_twice, one_norm_twice, dropout,
-    Drawing, Noisy, RandomFeatures, RunningScale, CountsPasses, CausalMask, scripted, norm_without_momentum, norm_without_statistics,
-    norm_without_weights, frozen_norm, old_weight_norm, weight_norm, spectral_norm, old_spectral_norm, orthogonal,
-    own_sequential, own_linear, forward_hook, forward_pre_hook, backward_hook, gradient_hook,
-    gradient_clipped_when_there, own_forward_of_an_instance, Recurrent, Attention, transformer, layer_norm, Unused,
-    unused_in_a_sequence, Stochastic, InPlace, in_place_first, rectified_in_place_first, double_precision,
-    in_evaluation_mode, bilinear,
+    Drawing, Noisy, RandomFeatures, RunningScale, CountsPasses, CausalMask, scripted, norm_without_momentum,
+    norm_without_statistics, norm_without_weights, frozen_norm, old_weight_norm, weight_norm, spectral_norm,
+    old_spectral_norm, orthogonal, own_sequential, own_linear, forward_hook, forward_pre_hook, backward_hook,
+    gradient_hook, gradient_clipped_when_there, own_forward_of_an_instance, Recurrent, Attention, transformer,
+    layer_norm, Unused, unused_in_a_sequence, Stochastic, InPlace, in_place_first, rectified_in_place_first,
+    double_precision, in_evaluation_mode, bilinear,
 )  # fmt: skip
 IMAGES = (
     convolutions, frozen_convolutions, instance_norm, group_norm, circular_padding, reflected_padding, grouped,
