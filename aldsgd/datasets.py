@@ -115,7 +115,7 @@ class Data:
                 arrays += [torch.stack([torch.as_tensor(x) for x in part]) for part in (inputs, targets)]
             except Exception as error:
                 raise ConfigError(
-                    f"the {what} Dataset does not give equal tensors (input, target) ({one_line(error)}): add a transform"
+                    f"the {what} Dataset gives no equal tensors (input, target) ({one_line(error)}): add a transform"
                 ) from error
         return cls.from_arrays(*arrays, **options)
 

@@ -169,12 +169,11 @@ def initial_model(build: Callable[[], nn.Module], seed: int, worker: int) -> nn.
     if isinstance(build, nn.Module) or not callable(build):
         raise ConfigError(f"build is a {type(build).__name__}, not a function that makes a model; pass lambda: Net()")
     kept = random.getstate(), np.random.get_state()
-    own = torch_seed("initial model", seed, worker)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(own)
+        torch.manual_seed(torch_seed("initial model", seed, worker))
         # A builder may draw from these as well; its model is then the same wherever the worker lives.
-        random.seed(own)
-        np.random.seed(own % 2**32)
+        random.seed(torch_seed("builder", seed, worker))
+        np.random.seed(torch_seed("builder", seed, worker) % 2**32)
         try:
             model = build()
         except (ConfigError, MemoryError):
