@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aldsgd.data import normalise
 from aldsgd.engines import BY_NAME, known
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import POLICIES
@@ -111,6 +112,30 @@ def test_what_is_not_trained_is_that_of_worker_0_for_all(name):
         for module in workers.modules:
             for own, expected in zip(untrained(module), untrained(first), strict=True):
                 torch.testing.assert_close(own, expected.to(own.dtype), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_a_worker_is_the_same_whoever_else_is_hosted(name):
+    """As on one process, on three and on two: what a worker computes, keeps, and answers when it is tested."""
+    build, kind = zoo.MODELS[name]
+    data = zoo.data(kind)
+    inputs = normalise(data.train_inputs, data.mean, data.std, torch.float64)[:24].view(2, 3, 4, *data.shape)
+    tests = normalise(data.test_inputs, data.mean, data.std, torch.float64)
+    targets, found = data.train_targets[:24].view(2, 3, 4), {}
+    for processes in (((0, 1, 2),), ((0,), (1,), (2,)), ((0, 1), (2,))):
+        hosted = [Workers(build, part, 3, 3, precision="float64") for part in processes]
+        for part, workers in zip(processes, hosted, strict=True):
+            rows = list(part)
+            for t in range(2):
+                workers.compute_gradients(inputs[t, rows].clone(), targets[t, rows], t)
+                workers.parameters.sub_(workers.gradients, alpha=0.1)
+            for module in workers.modules:
+                module.eval()
+            answers = workers.outputs(tests)
+            for k, worker in enumerate(part):
+                own = [workers.parameters[k], answers[k], *untrained(workers.modules[k])]
+                for one, two in zip(own, found.setdefault(worker, own), strict=True):
+                    torch.testing.assert_close(one, two, rtol=0, atol=1e-12, equal_nan=True)
 
 
 @pytest.mark.parametrize("engine", BY_NAME)
