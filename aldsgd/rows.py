@@ -1,6 +1,7 @@
 """A model as a row of a flat tensor: which parameters travel, and modules whose parameters are views of a row."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -49,6 +50,14 @@ def structure(module: nn.Module) -> list:
     ]
     held = [(p.shape, p.dtype, p.requires_grad) for p in (*module.parameters(), *module.buffers())]
     return [layers, held]
+
+
+def fingerprint(module: nn.Module) -> int:
+    """48 bits of all that a module on the CPU holds: its parameters and buffers."""
+    digest = hashlib.sha256()
+    for value in (*module.parameters(), *module.buffers()):
+        digest.update(value.detach().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return int.from_bytes(digest.digest()[:6], "big")
 
 
 def flat(module: nn.Module) -> Tensor:

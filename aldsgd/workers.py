@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aldsgd.engines import BY_NAME, Loss, choose
 from aldsgd.errors import ConfigError, one_line
 from aldsgd.precision import Arithmetic
-from aldsgd.rows import attach, checked_model, flat, lent, structure, trainable, untrained
+from aldsgd.rows import attach, checked_model, fingerprint, flat, lent, structure, trainable, untrained
 from aldsgd.streams import torch_seed
 
 STARTS = ("different", "same", "mean")
@@ -40,7 +40,8 @@ class Workers:
 
     Attributes:
         rows: (w + centres, P). parameters: (w, P), those with data. gradients: (w, P). modules: one per hosted worker.
-        dtype: of parameters and inputs. engine, engine_reason: path taken, and why. path: the engine itself.
+        fingerprint: of worker 0's initial model, 0 where all workers live here. dtype: of parameters and inputs.
+        engine, engine_reason: path taken, and why. path: the engine itself.
 
     Raises:
         ConfigError: what ``build`` gives is no model that can be trained, or not one of its own for each worker; an
@@ -72,6 +73,8 @@ class Workers:
             for module in self.modules:
                 for own, shared in zip(untrained(module), untrained(first), strict=True):
                     own.copy_(shared)
+        # Of worker 0's initial model, which every process makes for itself.
+        self.fingerprint = fingerprint(first) if len(self.hosted) < n else 0
         start_of_centres = flat(first) if centres else None
         self.modules = [module.to(device=self.device, dtype=self.dtype) for module in self.modules]
         size = sum(p.numel() for p in trainable(self.modules[0]))
