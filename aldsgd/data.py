@@ -45,11 +45,11 @@ def split(
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     if kind not in SPLITS:
         raise ConfigError(f"unknown split {kind!r}: choose one of {', '.join(SPLITS)}")
-    if n < 1:
+    if whole(n, "the number of workers") < 1:
         raise ConfigError(f"the number of workers must be at least 1, not {n}")
     if n > len(labels):
         raise ConfigError(f"{n} workers but only {len(labels)} training samples: use fewer workers")
-    if min_size < 1 or min_size * n > len(labels):
+    if whole(min_size, "the minimum shard size") < 1 or min_size * n > len(labels):
         raise ConfigError(
             f"{n} shards of at least {min_size} samples cannot be cut from {len(labels)}: "
             f"choose a minimum shard size from 1 to {len(labels) // n}"
@@ -77,7 +77,7 @@ def split(
 
 
 def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, draws) -> list[np.ndarray]:
-    if alpha is None or not (math.isfinite(alpha) and alpha > 0):
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not (math.isfinite(alpha) and alpha > 0):
         raise ConfigError(f"the Dirichlet split needs a positive, finite alpha, not {alpha}: try 0.1 to 10")
     classes, counts = np.unique(labels, return_counts=True)
     for _ in range(_DIRICHLET_TRIES):

@@ -138,7 +138,7 @@ class Data:
         chosen = {}
         for part, limit in (("train", train_limit), ("test", test_limit)):
             labels = getattr(self, f"{part}_targets")
-            if limit is not None and limit < 1:
+            if limit is not None and whole(limit, f"the limit of {part} samples") < 1:
                 raise ConfigError(f"a limit of {limit} {part} images leaves nothing: use 1 or more, or none")
             if limit is None or limit >= len(labels):
                 continue

@@ -20,6 +20,7 @@ from torchvision.transforms import functional as tvf
 from aldsgd import image_files
 from aldsgd.data import Batches, augment, checked_shards, normalise, split, steps_per_epoch
 from aldsgd.datasets import CONTEXT, Data, load
+from aldsgd.differences import label_noise
 from aldsgd.errors import ConfigError
 
 
@@ -97,6 +98,10 @@ def test_dirichlet_is_redrawn_for_the_minimum_size_and_gives_up_in_the_end():
         (dict(n=3, kind="random"), "iid, dirichlet, label"),
         (dict(n=3, kind="dirichlet"), "alpha"),
         (dict(n=3, kind="dirichlet", alpha=0.0), "alpha"),
+        (dict(n=3, kind="dirichlet", alpha="0.5"), "alpha"),
+        (dict(n=2.5), "whole number"),
+        (dict(n=None), "whole number"),
+        (dict(n=3, min_size=1.5), "whole number"),
         (dict(n=3, kind="dirichlet", alpha=float("nan")), "alpha"),
         (dict(n=3, kind="iid", alpha=0.5), "leave it out"),
     ],
@@ -541,6 +546,25 @@ def test_subset_is_balanced_fixed_ordered_and_nested():
     assert torch.equal(data.subset(4).mean, data.mean)
     with pytest.raises(ConfigError, match="leaves nothing"):
         data.subset(0)
+    for limit in (2.5, "10", float("nan")):
+        with pytest.raises(ConfigError, match="limit of test samples must be a whole number"):
+            data.subset(None, limit)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "share", "words"),
+    [
+        (1.5, 0.5, "whole number"),
+        (3, 0.5, "noisy_workers = 3 of 2"),
+        (-1, 0.5, "noisy_workers = -1"),
+        (1, 1.1, "label_noise = 1.1"),
+        (1, float("nan"), "label_noise = nan"),
+        (1, "half", "label_noise = half"),
+    ],
+)
+def test_label_noise_that_makes_no_sense(noisy, share, words):
+    with pytest.raises(ConfigError, match=words):
+        label_noise(Data.from_arrays(*arrays()), [np.arange(20), np.arange(20, 40)], noisy, share, 0)
 
 
 # ---- loaders ----
