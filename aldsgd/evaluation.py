@@ -101,15 +101,21 @@ class Evaluator:
         # A fixed random choice: the images of a folder stand in order of their classes.
         data, device = self.data, self.data.train_inputs.device
         chosen = torch.as_tensor(rng("fixed choice", FIXED_SEED).permutation(len(data.train_inputs))[: self.bn_images])
-        draws, seen = rng("statistics", FIXED_SEED), 0
-        for part in chosen.tensor_split(-(-len(chosen) // STATISTICS_BATCH)):
-            batch = data.train_inputs[part.to(device)]
-            if self.policy == "augmented" and self.augmented:
-                batch = augment(batch, *(draw.to(device) for draw in augmentation(draws, (len(part),))))
-            seen += len(part)
+        draws, seen = rng("statistics", FIXED_SEED), dict.fromkeys(layers, 0)
+
+        def weigh(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # The mean over samples, however they are cut into batches, and over uses of the layer.
+            seen[layer] += len(inputs[0])
+            layer.momentum = len(inputs[0]) / seen[layer]
+
+        with contextlib.ExitStack() as hooks:
             for layer in layers:
-                layer.momentum = len(part) / seen  # the mean over samples, however they are cut into batches
-            scores(model, normalise(batch, data.mean, data.std, workers.dtype), workers)
+                hooks.enter_context(layer.register_forward_pre_hook(weigh))
+            for part in chosen.tensor_split(-(-len(chosen) // STATISTICS_BATCH)):
+                batch = data.train_inputs[part.to(device)]
+                if self.policy == "augmented" and self.augmented:
+                    batch = augment(batch, *(draw.to(device) for draw in augmentation(draws, (len(part),))))
+                scores(model, normalise(batch, data.mean, data.std, workers.dtype), workers)
 
 
 def scores(model: nn.Module, inputs: Tensor, workers: Workers) -> Tensor:
