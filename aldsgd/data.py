@@ -39,17 +39,17 @@ def split(
         unequal: one shuffle, cut into sizes in proportion to 1, 2, ..., n: worker n - 1 has n times the samples of
             worker 0, of the same distribution.
 
-    Raises ConfigError for an unknown kind, more workers than samples, a minimum that cannot be met, an ``alpha`` that is
-    missing, not positive and finite, or given for another kind, and a kind by labels for targets that are none.
+    Raises ConfigError for an unknown kind, more workers than samples, a minimum that cannot be met, an ``alpha`` that
+    is missing, not positive and finite, or given for another kind, and a kind by labels for targets that are none.
     """
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     if kind not in SPLITS:
         raise ConfigError(f"unknown split {kind!r}: choose one of {', '.join(SPLITS)}")
-    if n < 1:
+    if whole(n, "the number of workers") < 1:
         raise ConfigError(f"the number of workers must be at least 1, not {n}")
     if n > len(labels):
         raise ConfigError(f"{n} workers but only {len(labels)} training samples: use fewer workers")
-    if min_size < 1 or min_size * n > len(labels):
+    if whole(min_size, "the minimum shard size") < 1 or min_size * n > len(labels):
         raise ConfigError(
             f"{n} shards of at least {min_size} samples cannot be cut from {len(labels)}: "
             f"choose a minimum shard size from 1 to {len(labels) // n}"
@@ -77,7 +77,7 @@ def split(
 
 
 def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, draws) -> list[np.ndarray]:
-    if alpha is None or not (math.isfinite(alpha) and alpha > 0):
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not (math.isfinite(alpha) and alpha > 0):
         raise ConfigError(f"the Dirichlet split needs a positive, finite alpha, not {alpha}: try 0.1 to 10")
     classes, counts = np.unique(labels, return_counts=True)
     for _ in range(_DIRICHLET_TRIES):
@@ -141,8 +141,8 @@ def normalise(images: Tensor, mean: Tensor | None, std: Tensor | None, dtype: to
 
     Without mean and std, uint8 is only scaled to 0..1. Float inputs are features and keep their own units:
     (x - mean) / std where both are given, otherwise as they are. The input itself is never changed.
-    On a CPU, normalised colour images lie in memory channels last: convolutions run faster so. Other integers are tokens
-    and stay what they are.
+    On a CPU, normalised colour images lie in memory channels last: convolutions run faster so. Other integers are
+    tokens and stay what they are.
     """
     if images.dtype not in (torch.uint8, *FLOATS):
         return images

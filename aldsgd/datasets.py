@@ -6,10 +6,6 @@ Whole sets are held as uint8; ``aldsgd.data`` normalises and augments a batch at
 
 import hashlib
 import os
-import struct
-import warnings
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aldsgd.cache import cache_dir, replace_file
 from aldsgd.errors import ConfigError, one_line, whole
+from aldsgd.image_files import SOURCES, from_folders, from_torchvision
 from aldsgd.streams import rng
 
 #: Of the choices that no run varies: subsets, the digits' test set, samples for statistics.
@@ -31,10 +27,11 @@ LARGEST = 10**6
 class Data:
     """A training and a test set, in memory.
 
-    train_inputs, test_inputs: uint8 images (N, C, H, W), floating-point features (N, ...), or integer tokens (N, T), each used
-    as it is. train_targets, test_targets: int64 (N,) in 0..outputs-1, floats (N, outputs) to regress on, or int64 (N, T), one
-    for each token. task: a name of ``aldsgd.tasks``. outputs: numbers that a model gives for a target. mean, std: (C,) per
-    channel in 0..1 units, or None (for features, unless the user gives them for (N, C, H, W)). vocabulary: different tokens.
+    train_inputs, test_inputs: uint8 images (N, C, H, W), floating-point features (N, ...), or integer tokens (N, T),
+    each used as it is. train_targets, test_targets: int64 (N,) in 0..outputs-1, floats (N, outputs) to regress on, or
+    int64 (N, T), one for each token. task: a name of ``aldsgd.tasks``. outputs: numbers that a model gives for a
+    target. mean, std: (C,) per channel in 0..1 units, or None (for features, unless the user gives them for (N, C, H,
+    W)). vocabulary: different tokens.
     """
 
     name: str
@@ -60,11 +57,12 @@ class Data:
         std=None,
         name: str = "custom",
     ) -> "Data":
-        """A user's own tensors or NumPy arrays: uint8 images (N, C, H, W), floats of any shape (N, ...), or tokens (N, T).
+        """A user's own tensors or arrays: uint8 images (N, C, H, W), floats of any shape (N, ...), or tokens (N, T).
 
-        Integer targets (N,) are classes, integer targets (N, T) a class for each token, floating-point targets (N,) or (N, k)
-        values to regress on. ``classes`` defaults to the largest label plus one; for uint8 images, mean and std default to
-        those of the training images. Raises ConfigError for shapes, types or values that do not fit together.
+        Integer targets (N,) are classes, integer targets (N, T) a class for each token, floating-point targets (N,) or
+        (N, k) values to regress on. ``classes`` defaults to the largest label plus one; for uint8 images, mean and std
+        default to those of the training images. Raises ConfigError for shapes, types or values that do not fit
+        together.
         """
         inputs = [_samples("train inputs", train_inputs), _samples("test inputs", test_inputs)]
         if inputs[0].shape[1:] != inputs[1].shape[1:] or inputs[0].dtype != inputs[1].dtype:
@@ -108,7 +106,7 @@ class Data:
 
     @classmethod
     def from_dataset(cls, train, test, **options) -> "Data":
-        """Two map-style torch ``Dataset``s of (input, target), read once into memory; options as for ``from_arrays``."""
+        """Two map-style torch ``Dataset``s of (input, target), read into memory; options as for ``from_arrays``."""
         arrays = []
         for what, dataset in (("train", train), ("test", test)):
             try:
@@ -117,7 +115,7 @@ class Data:
                 arrays += [torch.stack([torch.as_tensor(x) for x in part]) for part in (inputs, targets)]
             except Exception as error:
                 raise ConfigError(
-                    f"the {what} Dataset does not give equal tensors (input, target) ({one_line(error)}): add a transform"
+                    f"the {what} Dataset gives no equal tensors (input, target) ({one_line(error)}): add a transform"
                 ) from error
         return cls.from_arrays(*arrays, **options)
 
@@ -140,7 +138,7 @@ class Data:
         chosen = {}
         for part, limit in (("train", train_limit), ("test", test_limit)):
             labels = getattr(self, f"{part}_targets")
-            if limit is not None and limit < 1:
+            if limit is not None and whole(limit, f"the limit of {part} samples") < 1:
                 raise ConfigError(f"a limit of {limit} {part} images leaves nothing: use 1 or more, or none")
             if limit is None or limit >= len(labels):
                 continue
@@ -250,30 +248,7 @@ def _balanced(labels: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.lexsort((labels, turn))[:limit])
 
 
-@dataclass(frozen=True)
-class _Source:
-    """One downloadable set: torchvision's class and folder, what it must contain, and the usual constants."""
-
-    torchvision_class: str
-    torchvision_folder: str
-    shape: tuple[int, int, int]
-    classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-# Means and deviations as in public training scripts, MATCHA's released code among them. CIFAR-10's deviations
-# are the mean over images of each image's own deviation; over all pixels it is 0.2470, 0.2435, 0.2616.
-_SOURCES = {
-    "fashionmnist": _Source("FashionMNIST", "FashionMNIST/raw", (1, 28, 28), 10, (0.2860,), (0.3530,)),
-    "cifar10": _Source(
-        "CIFAR10", "cifar-10-batches-py", (3, 32, 32), 10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    ),
-    "cifar100": _Source(
-        "CIFAR100", "cifar-100-python", (3, 32, 32), 100, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-    ),
-}
-DATASETS = ("digits", *_SOURCES)
+DATASETS = ("digits", *SOURCES)
 #: Characters in a window of a text.
 CONTEXT = 64
 
@@ -285,7 +260,7 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
     (ROOT/FashionMNIST/raw, ROOT/cifar-10-batches-py, ROOT/cifar-100-python) and, where that is absent, image
     folders ROOT/NAME/{train,test}/<class>/*, classes numbered alphabetically, decoded once and cached. With
     ``download``, torchvision fetches what is in neither form, and completes its own layout. The digits need
-    no folder. A text is read for character language modelling: each window of ``CONTEXT`` characters predicts the next ones.
+    no folder. A text is for character language modelling: each window of ``CONTEXT`` characters predicts the next ones.
 
     Raises ConfigError where data is missing (says where it looked and how to get it) or damaged (names the
     file), and for an unknown name.
@@ -294,17 +269,17 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
         return _digits()
     if name.startswith("text:"):
         return _text(Path(name.removeprefix("text:")))
-    if name not in _SOURCES:
+    if name not in SOURCES:
         raise ConfigError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, text:PATH")
-    source = _SOURCES[name]
+    source = SOURCES[name]
     root = Path(root or os.environ.get("ALDSGD_DATA") or "data").absolute()
     own, folders = root / source.torchvision_folder, root / name
     if own.is_dir():
-        arrays = _from_torchvision(source, root, download)
+        arrays = from_torchvision(source, root, download)
     elif (folders / "train").is_dir() or (folders / "test").is_dir():
-        arrays = _from_folders(name, source, folders)
+        arrays = from_folders(name, source, folders)
     elif download:
-        arrays = _from_torchvision(source, root, download)
+        arrays = from_torchvision(source, root, download)
     else:
         raise ConfigError(
             f"no {name} data in {root}: neither {source.torchvision_folder} (torchvision's layout) nor "
@@ -339,8 +314,8 @@ def _digits() -> Data:
 
 
 def _text(path: Path) -> Data:
-    """Windows of a text: inputs (N, CONTEXT) of character numbers, targets the characters that follow each; the last tenth
-    of the text is the test set."""
+    """Windows of a text: inputs (N, CONTEXT) of character numbers, targets the characters that follow each; the last
+    tenth of the text is the test set."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -372,151 +347,3 @@ def content_hash(data: Data) -> str:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _from_torchvision(source: _Source, root: Path, download: bool) -> list[np.ndarray]:
-    """Train images, train labels, test images, test labels from torchvision's own layout."""
-    from torchvision import datasets
-    from torchvision.datasets.utils import check_integrity
-
-    dataset = getattr(datasets, source.torchvision_class)
-    folder = root / source.torchvision_folder
-    if download:
-        try:
-            dataset(root, download=True)
-        except (OSError, RuntimeError) as error:
-            raise ConfigError(
-                f"torchvision could not fetch {source.torchvision_class} into {root} ({one_line(error)}): "
-                f"check the connection, or bring the data by hand"
-            ) from error
-    again = "remove it and fetch it again with --download"
-    if hasattr(dataset, "train_list"):
-        files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
-        for file, md5 in files:
-            if not check_integrity(str(folder / file), md5):
-                raise ConfigError(f"{folder / file} is missing or damaged (MD5 sum is not {md5}): {again}")
-    else:
-        for part in ("train", "t10k"):
-            images = _idx_count(folder / f"{part}-images-idx3-ubyte", again)
-            labels = _idx_count(folder / f"{part}-labels-idx1-ubyte", again)
-            if images != labels:
-                raise ConfigError(f"{folder} has {images} {part} images but {labels} {part} labels: {again}")
-    arrays = []
-    for train in (True, False):
-        try:
-            part = dataset(root, train=train)
-        except Exception as error:
-            raise ConfigError(f"torchvision cannot read {folder} ({one_line(error)}): {again}") from error
-        pixels, labels = np.asarray(part.data), np.asarray(part.targets, dtype=np.int64)
-        pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
-        arrays += [np.ascontiguousarray(pixels), labels]
-    return arrays
-
-
-def _idx_count(path: Path, again: str) -> int:
-    """Number of samples of an idx file, whose length must be what its header says."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-            sizes = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
-            expected = 4 + 4 * len(sizes) + int(np.prod(sizes, dtype=np.int64))
-            whole = head[:3] == b"\0\0\x08" and path.stat().st_size == expected and sizes[0] > 0
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing: {again}") from None
-    except (OSError, IndexError, struct.error):
-        whole = False
-    if not whole:
-        raise ConfigError(f"{path} is damaged (not the idx file of bytes its header promises): {again}")
-    return sizes[0]
-
-
-def _from_folders(name: str, source: _Source, folders: Path) -> list[np.ndarray]:
-    """Train images, train labels, test images, test labels from image folders; decoded once, then cached."""
-    listed = {part: _list_images(folders / part) for part in ("train", "test")}
-    classes = {part: sorted({path.parent.name for path in paths}) for part, paths in listed.items()}
-    for part, found in classes.items():
-        if len(found) != source.classes:
-            raise ConfigError(
-                f"{folders / part} has {len(found)} class folders with images instead of {source.classes}: "
-                f"complete it, one folder of images per class"
-            )
-    if classes["train"] != classes["test"]:
-        differ = sorted(set(classes["train"]) ^ set(classes["test"]))
-        raise ConfigError(f"{folders} has class {differ[0]!r} in train or test only: use equal names")
-
-    paths = [path for part in listed.values() for path in part]
-    known = hashlib.sha256(str(source.shape).encode())
-    for path in paths:
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read ({one_line(error)}): replace it, or remove the link") from error
-        # The time of the last change of the file's entry, too: it tells a file put there with the old one's size and time.
-        marks = state.st_size, state.st_mtime_ns, state.st_ctime_ns
-        known.update(f"{os.fsencode(path.relative_to(folders))} {marks}\n".encode())
-    key = known.hexdigest()
-    digest = hashlib.sha256(str(folders.resolve()).encode()).hexdigest()[:12]
-    cached = cache_dir() / "decoded" / f"{name}-{digest}.npz"
-    fields = ("train_inputs", "train_targets", "test_inputs", "test_targets")
-    try:
-        with np.load(cached) as stored:
-            if str(stored["key"]) == key:
-                return [stored[field] for field in fields]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
-
-    arrays = []
-    for part, paths in listed.items():
-        number = {c: i for i, c in enumerate(classes[part])}
-        arrays.append(_decode(paths, source.shape))
-        arrays.append(np.array([number[path.parent.name] for path in paths], dtype=np.int64))
-    contents = dict(zip(fields, arrays, strict=True))
-    try:
-        replace_file(cached, lambda temporary: np.savez(temporary, key=key, **contents))
-    except OSError as error:
-        warnings.warn(f"decoded images are not kept for the next run: {one_line(error)}", stacklevel=3)
-    return arrays
-
-
-def _list_images(folder: Path) -> list[Path]:
-    """Image files FOLDER/<class>/*, sorted by class and name; other files are passed over."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    try:
-        classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-        return [
-            path
-            for c in classes
-            for path in sorted(c.iterdir())
-            if path.suffix.lower() in IMG_EXTENSIONS and path.name[0] != "."
-        ]
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be read ({one_line(error)}): use a folder per class") from error
-
-
-def _decode(paths: list[Path], shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 (N, C, H, W) of image files that must all have the size ``shape``."""
-    from PIL import Image
-
-    channels, height, width = shape
-    images = np.empty((len(paths), height, width, channels), dtype=np.uint8)
-
-    def read(i: int) -> None:
-        try:
-            with Image.open(paths[i]) as image:
-                if image.size != (width, height):  # known from the header, before anything is decoded
-                    size = "x".join(map(str, image.size))
-                    raise ConfigError(f"{paths[i]} is {size} pixels instead of {width}x{height}: replace it")
-                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-        except ConfigError:
-            raise
-        except Image.DecompressionBombError:
-            raise ConfigError(f"{paths[i]} is far larger than {width}x{height} pixels: replace it") from None
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ConfigError(f"{paths[i]} is no readable image ({one_line(error)}): replace it") from error
-        images[i] = pixels.reshape(height, width, channels)
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as threads:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by its size above
-        list(threads.map(read, range(len(paths))))
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

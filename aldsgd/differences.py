@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from aldsgd.datasets import Data
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, whole
 from aldsgd.streams import rng
 
 
@@ -36,9 +36,9 @@ def label_noise(data: Data, shards: Sequence[np.ndarray], noisy: int, share: flo
     Of a noisy worker's labels round(share * size) are replaced by another class, drawn uniformly. Raises ConfigError
     for a share outside 0..1, more noisy workers than workers, or a single class.
     """
-    if not 0 <= share <= 1:
+    if not (isinstance(share, int | float) and 0 <= share <= 1):
         raise ConfigError(f"label_noise = {share} is not a share; give 0 to 1")
-    if not 0 <= noisy <= len(shards):
+    if not 0 <= whole(noisy, "noisy_workers") <= len(shards):
         raise ConfigError(f"noisy_workers = {noisy} of {len(shards)} workers; give 0 to {len(shards)}")
     if data.task != "classification":
         raise ConfigError(f"label noise needs classes, not {data.task}; leave it out")

@@ -206,7 +206,7 @@ ENGINES = ("auto", *BY_NAME)
 
 
 def known(loss: Loss) -> bool:
-    """Whether a loss is torch's or of a task: another can draw at random or look at values, which only the loop can do."""
+    """Whether a loss is torch's or of a task; another may draw at random or look at values, as only a loop can."""
     while isinstance(loss, partial):
         loss = loss.func
     home = type(loss).__module__ if isinstance(loss, nn.Module) else getattr(loss, "__module__", "")

@@ -6,9 +6,9 @@ Running statistics never influence training and are never exchanged; they matter
   tested with the mean of theirs.
 - "averaged": every model is tested with the mean of the workers' running statistics.
 - "augmented": workers as in "own"; the averaged model's statistics are estimated anew, as the mean over ``bn_images``
-  training samples, augmented where training augments, so that the model is tested with what it would have tracked itself.
-- "reestimated": the same from samples without augmentation (LSGD's released code does this before each test). The averaged
-  model of augmented runs then comes out a point or two too low.
+  training samples, augmented where training augments: what the model would have tracked itself.
+- "reestimated": the same from samples without augmentation (LSGD's released code does this before each test). The
+  averaged model of augmented runs then comes out a point or two too low.
 """
 
 import contextlib
@@ -41,8 +41,8 @@ class Evaluator:
     """Evaluates models on ``data``'s test set.
 
     Args:
-        data: data set, on the device of the models. task: its metrics. policy: one of ``POLICIES``. bn_images: samples for
-            statistics estimated anew. augmented: whether training augments.
+        data: data set, on the device of the models. task: its metrics. policy: one of ``POLICIES``. bn_images: samples
+            for statistics estimated anew. augmented: whether training augments.
     """
 
     data: Data
@@ -67,7 +67,7 @@ class Evaluator:
 
     @torch.no_grad()
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
-        """The loss and each metric of the model with parameters ``row`` (P,), such as the workers' mean, or a centre."""
+        """The loss and each metric of the model with parameters ``row`` (P,): the workers' mean, or a centre."""
         with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
             set_statistics(model, mean_statistics)
             if self.policy in ("augmented", "reestimated"):
@@ -101,15 +101,21 @@ class Evaluator:
         # A fixed random choice: the images of a folder stand in order of their classes.
         data, device = self.data, self.data.train_inputs.device
         chosen = torch.as_tensor(rng("fixed choice", FIXED_SEED).permutation(len(data.train_inputs))[: self.bn_images])
-        draws, seen = rng("statistics", FIXED_SEED), 0
-        for part in chosen.tensor_split(-(-len(chosen) // STATISTICS_BATCH)):
-            batch = data.train_inputs[part.to(device)]
-            if self.policy == "augmented" and self.augmented:
-                batch = augment(batch, *(draw.to(device) for draw in augmentation(draws, (len(part),))))
-            seen += len(part)
+        draws, seen = rng("statistics", FIXED_SEED), dict.fromkeys(layers, 0)
+
+        def weigh(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # The mean over samples, however they are cut into batches, and over uses of the layer.
+            seen[layer] += len(inputs[0])
+            layer.momentum = len(inputs[0]) / seen[layer]
+
+        with contextlib.ExitStack() as hooks:
             for layer in layers:
-                layer.momentum = len(part) / seen  # the mean over samples, however they are cut into batches
-            scores(model, normalise(batch, data.mean, data.std, workers.dtype), workers)
+                hooks.enter_context(layer.register_forward_pre_hook(weigh))
+            for part in chosen.tensor_split(-(-len(chosen) // STATISTICS_BATCH)):
+                batch = data.train_inputs[part.to(device)]
+                if self.policy == "augmented" and self.augmented:
+                    batch = augment(batch, *(draw.to(device) for draw in augmentation(draws, (len(part),))))
+                scores(model, normalise(batch, data.mean, data.std, workers.dtype), workers)
 
 
 def scores(model: nn.Module, inputs: Tensor, workers: Workers) -> Tensor:

@@ -168,7 +168,7 @@ def logistic(classes: int, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
 
 
 class GRU(nn.Module):
-    """Characters or words: an embedding, one GRU, and scores at every place, (B, T) -> (B, T, outputs); small, for CPUs.
+    """Small, for characters or words: an embedding, one GRU, and scores at every place, (B, T) -> (B, T, outputs).
 
     ``pooled``: scores of the whole sequence instead, (B, outputs), from the mean over places.
     """
@@ -195,8 +195,8 @@ def build(name: str, outputs: int, shape: tuple[int, ...], task="classification"
     """The model ``name`` (one of ``NAMES``), in training mode: inputs (B, *shape), outputs (B, outputs).
 
     ``shape`` is (channels, height, width) for the convolutional models, any for ``mlp`` and ``logistic``; ``gru`` takes
-    tokens (B, T) below ``vocabulary`` and, for the task "tokens", gives (B, T, outputs). Raises ConfigError for an unknown
-    name, a classifier of fewer than two classes, or a shape the model cannot take.
+    tokens (B, T) below ``vocabulary`` and, for the task "tokens", gives (B, T, outputs). Raises ConfigError for an
+    unknown name, a classifier of fewer than two classes, or a shape the model cannot take.
     """
     if name not in NAMES:
         raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(NAMES)}, or your own as module:function")

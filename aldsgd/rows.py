@@ -1,6 +1,7 @@
 """A model as a row of a flat tensor: which parameters travel, and modules whose parameters are views of a row."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -23,7 +24,7 @@ def untrained(module: nn.Module) -> list[Tensor]:
 
 
 def checked_model(module) -> nn.Module:
-    """``module`` where it can be trained. Raises ConfigError where it is no module, or has no parameters that can move."""
+    """``module`` where it can be trained. Raises ConfigError where it is no module, or has nothing that can move."""
     if not isinstance(module, nn.Module):
         raise ConfigError(f"build gives a {type(module).__name__}; return an nn.Module")
     if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in (*module.parameters(), *module.buffers())):
@@ -49,6 +50,14 @@ def structure(module: nn.Module) -> list:
     ]
     held = [(p.shape, p.dtype, p.requires_grad) for p in (*module.parameters(), *module.buffers())]
     return [layers, held]
+
+
+def fingerprint(module: nn.Module) -> int:
+    """48 bits of all that a module on the CPU holds: its parameters and buffers."""
+    digest = hashlib.sha256()
+    for value in (*module.parameters(), *module.buffers()):
+        digest.update(value.detach().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return int.from_bytes(digest.digest()[:6], "big")
 
 
 def flat(module: nn.Module) -> Tensor:
@@ -81,7 +90,7 @@ def set_statistics(module: nn.Module, values: list[Tensor]) -> None:
 
 @contextlib.contextmanager
 def untouched(module: nn.Module) -> Iterator[nn.Module]:
-    """Afterwards all that ``module`` holds besides its parameters is what it was: buffers, modes, and attributes of its own.
+    """Afterwards all that ``module`` holds besides parameters is what it was: buffers, modes, attributes of its own.
 
     A copy would do as well, but not every module can be copied.
     """
@@ -103,7 +112,7 @@ def untouched(module: nn.Module) -> Iterator[nn.Module]:
 
 @contextlib.contextmanager
 def lent(module: nn.Module, row: Tensor) -> Iterator[nn.Module]:
-    """``module`` with parameters ``row`` (P,), which are afterwards those of its worker again; ``untouched`` otherwise."""
+    """``module`` with parameters ``row`` (P,), afterwards with those of its worker again, and ``untouched``."""
     own = [(p, p.data) for p in trainable(module)]
     try:
         with untouched(module):

@@ -52,7 +52,7 @@ def obstacle(model: nn.Module) -> str | None:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether something else than its ``forward`` runs when the module is called, or its ``forward`` is not its class's."""
+    """Whether more than its class's ``forward`` runs when the module is called, or differentiated."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks) or "forward" in vars(module) or any(map(_changed, module._parameters.values()))
 

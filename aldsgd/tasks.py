@@ -1,4 +1,4 @@
-"""What a batch means: the loss, and the metrics by name. Image classification is one task, regression and text are others.
+"""What a batch means: the loss, and the metrics by name. Image classification is one task, regression another.
 
 A metric is a function of sums over samples, so that it is the same however a test set is cut into batches.
 """
@@ -20,9 +20,9 @@ class Task:
     """A loss and metrics.
 
     loss: (outputs, targets) -> scalar mean. metrics: name -> whether more is better; the first is what is compared.
-    sums: (outputs, targets) -> float64 sums over the batch, a tensor of one shape. measure: (those sums over all samples, all
-    targets) -> value of each metric, in order. classes: whether outputs are scores of classes, (*shape of targets, classes),
-    or have the shape of the targets.
+    sums: (outputs, targets) -> float64 sums over the batch, a tensor of one shape. measure: (those sums over all
+    samples, all targets) -> value of each metric, in order. classes: whether outputs are scores of classes, (*shape of
+    targets, classes), or have the shape of the targets.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Task:
             )
         if not self.classes and shape != wanted:
             raise ConfigError(
-                f"the model gives outputs {shape} for {self.name} targets {wanted}: give both the same shape, or integer "
-                "targets if they are classes"
+                f"the model gives outputs {shape} for {self.name} targets {wanted}: give both the same shape, or "
+                "integer targets if they are classes"
             )
 
 
@@ -66,7 +66,7 @@ def _square_errors(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _fit(errors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """R^2 and RMSE, each the mean over the k outputs; as in scikit-learn, R^2 of constant targets is 1 if they are met, else 0."""
+    """R^2 and RMSE, each the mean over the k outputs; R^2 of constant targets is 1 if they are met, else 0."""
     targets = targets.double()
     spread = (targets - targets.mean(dim=0)).square().sum(dim=0)
     constant = torch.where(errors == 0, 1.0, 0.0).to(errors)
@@ -89,8 +89,8 @@ TASKS = {task.name: task for task in (CLASSIFICATION, REGRESSION, TOKENS)}
 
 
 def task_of(data, loss: Loss | None = None) -> Task:
-    """The task of a data set, with a loss of one's own where one is given. Raises ConfigError where it cannot be called, or has
-    parameters, which nothing would train."""
+    """The task of a data set, with a loss of one's own where one is given. Raises ConfigError where it cannot be
+    called, or has parameters, which nothing would train."""
     task = TASKS[data.task]
     if loss is None:
         return task

@@ -110,6 +110,10 @@ class Trainer:
             settings.engine,
             centres=len(self.hosting.hosted) - len(self.hosting.workers),
         )
+        if self.hosting.agree(self.workers.fingerprint) != self.workers.fingerprint:
+            raise ConfigError(
+                "build gives another model in this process than in the first; fix what else it draws from or reads"
+            )
         self._probe()
         rows = self.workers.rows
         self.state = SimpleNamespace(x=rows)

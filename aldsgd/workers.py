@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aldsgd.engines import BY_NAME, Loss, choose
 from aldsgd.errors import ConfigError, one_line
 from aldsgd.precision import Arithmetic
-from aldsgd.rows import attach, checked_model, flat, lent, structure, trainable, untrained
+from aldsgd.rows import attach, checked_model, fingerprint, flat, lent, structure, trainable, untrained
 from aldsgd.streams import torch_seed
 
 STARTS = ("different", "same", "mean")
@@ -26,8 +26,8 @@ class Workers:
     """The models of some of n workers, side by side in this process.
 
     What is not trained (frozen parameters, and buffers as they are at first) is one for all: that of worker 0's initial
-    model. BatchNorm's running statistics then become each worker's own. A checkpoint keeps parameters and buffers: what a
-    module counts in other attributes is lost when a run goes on from one.
+    model. BatchNorm's running statistics then become each worker's own. A checkpoint keeps parameters and buffers: what
+    a module counts in other attributes is lost when a run goes on from one.
 
     Args:
         build: makes one ``nn.Module``; called with torch's random stream fixed by (seed, worker).
@@ -35,16 +35,17 @@ class Workers:
         start: "different" random models (released code), "same" (that of worker 0 for all), or "mean" of the n random
             models (MATCHA's code). seed: of the initial models and of dropout.
         loss: (outputs, targets) -> scalar mean loss. device: of parameters and inputs. precision: a name of
-            ``aldsgd.precision``. engine: a name of ``aldsgd.engines``, or "auto". centres: rows without data to host, which
-            start as worker 0's initial model.
+            ``aldsgd.precision``. engine: a name of ``aldsgd.engines``, or "auto". centres: rows without data to host,
+            which start as worker 0's initial model.
 
     Attributes:
         rows: (w + centres, P). parameters: (w, P), those with data. gradients: (w, P). modules: one per hosted worker.
-        dtype: of parameters and inputs. engine, engine_reason: path taken, and why. path: the engine itself.
+        fingerprint: of worker 0's initial model, 0 where all workers live here. dtype: of parameters and inputs.
+        engine, engine_reason: path taken, and why. path: the engine itself.
 
     Raises:
-        ConfigError: what ``build`` gives is no model that can be trained, or not one of its own for each worker; an unknown
-            option; a model that the engine cannot run.
+        ConfigError: what ``build`` gives is no model that can be trained, or not one of its own for each worker; an
+            unknown option; a model that the engine cannot run.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class Workers:
             for module in self.modules:
                 for own, shared in zip(untrained(module), untrained(first), strict=True):
                     own.copy_(shared)
+        # Of worker 0's initial model, which every process makes for itself.
+        self.fingerprint = fingerprint(first) if len(self.hosted) < n else 0
         start_of_centres = flat(first) if centres else None
         self.modules = [module.to(device=self.device, dtype=self.dtype) for module in self.modules]
         size = sum(p.numel() for p in trainable(self.modules[0]))
@@ -114,8 +117,8 @@ class Workers:
         Args:
             inputs: (w, b, ...), targets: (w, b, ...); row i belongs to ``hosted[i]``.
             step: global step; with the seed and the worker it fixes what dropout draws.
-            which: positions of some hosted workers; then inputs, targets and losses are theirs, and nothing of any other
-                worker changes.
+            which: positions of some hosted workers; then inputs, targets and losses are theirs, and nothing of any
+                other worker changes.
         """
         with self.arithmetic.flags():
             if which is None:
@@ -125,8 +128,8 @@ class Workers:
     def probe(self, inputs: Tensor, targets: Tensor, check: Callable[[Tensor, Tensor], None]) -> None:
         """Try the first model and the loss on the batch (b, ...) of one worker, and leave no trace.
 
-        Raises ConfigError where the model cannot take it, ``check`` refuses its outputs, or the loss is no scalar that the
-        parameters move.
+        Raises ConfigError where the model cannot take it, ``check`` refuses its outputs, or the loss is no scalar that
+        the parameters move.
         """
         with (
             torch.random.fork_rng(devices=[]),
@@ -169,12 +172,11 @@ def initial_model(build: Callable[[], nn.Module], seed: int, worker: int) -> nn.
     if isinstance(build, nn.Module) or not callable(build):
         raise ConfigError(f"build is a {type(build).__name__}, not a function that makes a model; pass lambda: Net()")
     kept = random.getstate(), np.random.get_state()
-    own = torch_seed("initial model", seed, worker)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(own)
+        torch.manual_seed(torch_seed("initial model", seed, worker))
         # A builder may draw from these as well; its model is then the same wherever the worker lives.
-        random.seed(own)
-        np.random.seed(own % 2**32)
+        random.seed(torch_seed("builder", seed, worker))
+        np.random.seed(torch_seed("builder", seed, worker) % 2**32)
         try:
             model = build()
         except (ConfigError, MemoryError):

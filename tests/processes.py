@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from aldsgd.algorithm import Algorithm
 from aldsgd.codecs import Sparse
@@ -172,8 +173,7 @@ def graph_algorithm(name: str) -> Algorithm:
 
 
 def walk(name: str, hosting: LocalNetwork) -> np.ndarray:
-    """Steps toward one point per worker, with losses that make leaders change; all models, (8 + centres, 33), on rank
-    0."""
+    """Steps toward one point per worker, with losses that make leaders change; all models (8 + c, 33) on rank 0."""
     algorithm, hosted, data = graph_algorithm(name), list(hosting.hosted), len(hosting.workers)
     rng = np.random.default_rng(0)
     start, goal = (torch.tensor(rng.normal(size=(8 + algorithm.centres, 33)))[hosted] for _ in range(2))
@@ -203,6 +203,30 @@ def graph(world: World, folder: Path, name: str) -> None:
     models = walk(name, ProcessNetwork(8, world, graph_algorithm(name).centres))
     if world.rank == 0:
         np.savez(folder / "models.npz", models=models)
+
+
+def zoo(world: World, folder: Path) -> None:
+    """Every model of the zoo, its workers spread over the processes."""
+    from tests import zoo
+
+    for name in zoo.MODELS:
+        hosting = ProcessNetwork(zoo.WORKERS, world)
+        trainer, rows = zoo.trained(name, hosting=hosting)
+        parameters = [hosting.bring(i, [trainer._tensors(i)["x"]])[0].clone() for i in range(zoo.WORKERS)]
+        if world.rank == 0:
+            np.savez(folder / f"{name}.npz", parameters=torch.stack(parameters).numpy(), numbers=zoo.numbers(rows))
+
+
+def unlike(world: World, folder: Path) -> None:
+    """A builder that gives another model in each process."""
+    hosting, data = ProcessNetwork(8, world), load("digits").subset(64, 10)
+    Trainer(DPSGD(ring(8)), lambda: scaled(world.rank + 1), data, RunConfig().settings(), hosting=hosting)
+
+
+def scaled(factor: float) -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    model[1].weight.data.mul_(factor)
+    return model
 
 
 def lost(world: World, folder: Path, how: str, method: str) -> None:
@@ -242,7 +266,16 @@ def apart(world: World, folder: Path) -> None:
     """The processes do not get as far as this."""
 
 
-JOBS = {"equality": equality, "graph": graph, "lost": lost, "wrong": wrong, "uneven": uneven, "apart": apart}
+JOBS = {
+    "equality": equality,
+    "graph": graph,
+    "lost": lost,
+    "wrong": wrong,
+    "uneven": uneven,
+    "apart": apart,
+    "zoo": zoo,
+    "unlike": unlike,
+}
 
 
 def launch(job: str, size: int, folder: Path, limit: float = 60, **extra: str) -> subprocess.CompletedProcess:

@@ -17,9 +17,10 @@ from PIL import Image
 from torchvision import datasets as tv
 from torchvision.transforms import functional as tvf
 
-from aldsgd import datasets
+from aldsgd import image_files
 from aldsgd.data import Batches, augment, checked_shards, normalise, split, steps_per_epoch
 from aldsgd.datasets import CONTEXT, Data, load
+from aldsgd.differences import label_noise
 from aldsgd.errors import ConfigError
 
 
@@ -97,6 +98,10 @@ def test_dirichlet_is_redrawn_for_the_minimum_size_and_gives_up_in_the_end():
         (dict(n=3, kind="random"), "iid, dirichlet, label"),
         (dict(n=3, kind="dirichlet"), "alpha"),
         (dict(n=3, kind="dirichlet", alpha=0.0), "alpha"),
+        (dict(n=3, kind="dirichlet", alpha="0.5"), "alpha"),
+        (dict(n=2.5), "whole number"),
+        (dict(n=None), "whole number"),
+        (dict(n=3, min_size=1.5), "whole number"),
         (dict(n=3, kind="dirichlet", alpha=float("nan")), "alpha"),
         (dict(n=3, kind="iid", alpha=0.5), "leave it out"),
     ],
@@ -369,7 +374,7 @@ class Pairs(torch.utils.data.Dataset):
 def test_torch_datasets_are_read_into_memory():
     parts = arrays()
     data = Data.from_dataset(
-        *(Pairs([(torch.from_numpy(x), int(y)) for x, y in zip(*p)]) for p in (parts[:2], parts[2:]))
+        *(Pairs([(torch.from_numpy(x), int(y)) for x, y in zip(*p, strict=True)]) for p in (parts[:2], parts[2:]))
     )
     expected = Data.from_arrays(*parts)
     for name in ("train_inputs", "train_targets", "test_inputs", "test_targets", "mean", "std"):
@@ -482,20 +487,15 @@ def test_shards_that_are_none(shards, words):
 
 def test_a_text_is_cut_into_windows_that_predict_the_next_characters(tmp_path):
     text = "".join(np.random.default_rng(0).choice(list("abcdé\n"), 3000))
+    letters = sorted(set(text))
+
+    def words(codes):
+        return "".join(letters[i] for i in codes.flatten().tolist())
+
     for encoding in ("utf-8", "utf-8-sig"):
         (tmp_path / "t.txt").write_bytes(text.encode(encoding))
         data = load(f"text:{tmp_path / 't.txt'}")
-        letters = sorted(set(text))
-        assert (data.task, data.outputs, data.vocabulary, data.shape) == (
-            "tokens",
-            len(letters),
-            len(letters),
-            (CONTEXT,),
-        )
-
-        def words(codes):
-            return "".join(letters[i] for i in codes.flatten().tolist())
-
+        assert (data.task, data.outputs, data.vocabulary, data.shape) == ("tokens", 6, 6, (CONTEXT,))
         train, test = words(data.train_inputs), words(data.test_inputs)
         assert text.startswith(train) and len(train) > 2600
         assert text[2700:].startswith(test) and len(test) >= CONTEXT
@@ -546,6 +546,25 @@ def test_subset_is_balanced_fixed_ordered_and_nested():
     assert torch.equal(data.subset(4).mean, data.mean)
     with pytest.raises(ConfigError, match="leaves nothing"):
         data.subset(0)
+    for limit in (2.5, "10", float("nan")):
+        with pytest.raises(ConfigError, match="limit of test samples must be a whole number"):
+            data.subset(None, limit)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "share", "words"),
+    [
+        (1.5, 0.5, "whole number"),
+        (3, 0.5, "noisy_workers = 3 of 2"),
+        (-1, 0.5, "noisy_workers = -1"),
+        (1, 1.1, "label_noise = 1.1"),
+        (1, float("nan"), "label_noise = nan"),
+        (1, "half", "label_noise = half"),
+    ],
+)
+def test_label_noise_that_makes_no_sense(noisy, share, words):
+    with pytest.raises(ConfigError, match=words):
+        label_noise(Data.from_arrays(*arrays()), [np.arange(20), np.arange(20, 40)], noisy, share, 0)
 
 
 # ---- loaders ----
@@ -610,8 +629,8 @@ def test_image_folders_give_the_pixels_and_alphabetical_labels(tmp_path, monkeyp
 def test_decoded_images_are_cached_until_the_folder_changes(cifar_folders, own_cache, monkeypatch):
     root, _ = cifar_folders
     decoded = []
-    decode = datasets._decode
-    monkeypatch.setattr(datasets, "_decode", lambda paths, shape: decoded.append(1) or decode(paths, shape))
+    decode = image_files._decode
+    monkeypatch.setattr(image_files, "_decode", lambda paths, shape: decoded.append(1) or decode(paths, shape))
     first, second = load("cifar10", root), load("cifar10", str(root))
     assert len(decoded) == 2
     assert torch.equal(first.train_inputs, second.train_inputs)

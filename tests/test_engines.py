@@ -1,8 +1,8 @@
-"""The engine never changes the result: every model of the zoo by every engine, and what ``build`` and ``loss`` may be."""
+"""The engine never changes the result: every model of the zoo by every engine; what ``build`` and ``loss`` may be."""
 
 import functools
+import json
 import random
-import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aldsgd.data import normalise
 from aldsgd.engines import BY_NAME, known
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import POLICIES
@@ -22,30 +23,17 @@ from aldsgd.workers import Workers, initial_model
 from baselines.dpsgd import DPSGD
 from baselines.single import Single
 from tests import zoo
+from tests.processes import launch
 
 ENGINES = [name for name in BY_NAME if name != "loop"]
-COMMON = dict(epochs=1, batch=4, lr=0.1, precision="float64", seed=3)
-WORKERS = 4  # 48 samples: three steps
 
 
 def finished(name, engine, **settings):
-    """(state, metrics) of a run of three steps: all tensors of all workers, and all numbers of its records."""
-    build, kind = zoo.MODELS[name]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning)  # of torch's older weight_norm
-        trainer = Trainer(
-            ALDSGD(DPSGD(ring(WORKERS))), build, zoo.data(kind), Settings(**(COMMON | settings), engine=engine)
-        )
-        rows = trainer.run().rows
+    """(all tensors of all workers, all numbers of the records, trainer) of a run of three steps."""
+    trainer, rows = zoo.trained(name, engine, **settings)
     assert trainer.steps == 3
     tensors = [trainer.workers.parameters, *(t for module in trainer.workers.modules for t in untrained(module))]
-    numbers = [
-        value
-        for row in rows
-        for key, value in row.items()
-        if value is not None and not key.startswith(("seconds", "model"))
-    ]
-    return tensors, torch.tensor(numbers, dtype=torch.float64), trainer
+    return tensors, torch.from_numpy(zoo.numbers(rows)), trainer
 
 
 @functools.cache
@@ -81,7 +69,16 @@ def test_auto_always_runs_and_gives_the_numbers_of_the_loop(name):
 
 
 def zoo_start(name):
-    return zoo.MODELS[name][0], range(WORKERS), WORKERS, COMMON["seed"], "different", F.cross_entropy, "cpu", "float64"
+    return (
+        zoo.MODELS[name][0],
+        range(zoo.WORKERS),
+        zoo.WORKERS,
+        zoo.COMMON["seed"],
+        "different",
+        F.cross_entropy,
+        "cpu",
+        "float64",
+    )
 
 
 def test_each_engine_runs_several_models_of_the_zoo():
@@ -111,6 +108,48 @@ def test_what_is_not_trained_is_that_of_worker_0_for_all(name):
         for module in workers.modules:
             for own, expected in zip(untrained(module), untrained(first), strict=True):
                 torch.testing.assert_close(own, expected.to(own.dtype), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_a_worker_is_the_same_whoever_else_is_hosted(name):
+    """As on one process, on three and on two: what a worker computes, keeps, and answers when it is tested."""
+    build, kind = zoo.MODELS[name]
+    data = zoo.data(kind)
+    inputs = normalise(data.train_inputs, data.mean, data.std, torch.float64)[:24].view(2, 3, 4, *data.shape)
+    tests = normalise(data.test_inputs, data.mean, data.std, torch.float64)
+    targets, found = data.train_targets[:24].view(2, 3, 4), {}
+    for processes in (((0, 1, 2),), ((0,), (1,), (2,)), ((0, 1), (2,))):
+        hosted = [Workers(build, part, 3, 3, precision="float64") for part in processes]
+        for part, workers in zip(processes, hosted, strict=True):
+            rows = list(part)
+            for t in range(2):
+                workers.compute_gradients(inputs[t, rows].clone(), targets[t, rows], t)
+                workers.parameters.sub_(workers.gradients, alpha=0.1)
+            for module in workers.modules:
+                module.eval()
+            answers = workers.outputs(tests)
+            for k, worker in enumerate(part):
+                own = [workers.parameters[k], answers[k], *untrained(workers.modules[k])]
+                for one, two in zip(own, found.setdefault(worker, own), strict=True):
+                    torch.testing.assert_close(one, two, rtol=0, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_any_number_of_processes_gives_the_same_models(processes, tmp_path):
+    done = launch("zoo", processes, tmp_path, limit=300)
+    assert json.loads((tmp_path / "codes.json").read_text()) == [0] * processes, done.stderr
+    for name in zoo.MODELS:
+        (parameters, *_), expected, _ = by_loop(name)
+        found = np.load(tmp_path / f"{name}.npz")
+        np.testing.assert_allclose(found["parameters"], parameters, rtol=0, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(found["numbers"], expected, rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_a_builder_that_gives_other_models_in_other_processes_is_refused(tmp_path):
+    done = launch("unlike", 2, tmp_path)
+    assert 2 in json.loads((tmp_path / "codes.json").read_text()), done.stderr
+    assert "build gives another model in this process than in the first" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("engine", BY_NAME)
@@ -195,7 +234,7 @@ def trained(name, every):
 )
 def test_losses_give_the_same_on_every_engine(loss, engine):
     def run(chosen):
-        settings = Settings(**COMMON, engine=chosen)
+        settings = Settings(**zoo.COMMON, engine=chosen)
         trainer = Trainer(ALDSGD(DPSGD(ring(4))), zoo.mlp, zoo.data("features"), settings, loss=loss)
         trainer.run()
         return trainer.workers.parameters

@@ -34,7 +34,8 @@ def streams_of_a_run(n: int, seed: int) -> list[tuple]:
         *(("augmentation", seed, i, epoch) for i in workers for epoch in range(EPOCHS)),
         *(("coins", seed, t) for t in range(STEPS)),
         *(("initial model", seed, i) for i in workers),
-        *(("own model", seed, i) for i in workers),
+        *((purpose, seed, i) for purpose in ("own model", "builder") for i in workers),
+        *(("test", seed, i) for i in range(n + 1)),
         ("noisy workers", seed),
         *(("wrong labels", seed, i) for i in workers),
         *(("torch", seed, i, t) for i in workers for t in range(STEPS)),
@@ -71,7 +72,9 @@ def test_no_two_streams_of_a_run_coincide_but_the_recorded(n, seed):
 def test_torch_draws_from_as_many_streams(n, seed):
     """On a CPU torch keeps 32 bits of a seed."""
     kept = [torch_seed("torch", seed, i, t) % 2**32 for i in range(n) for t in range(STEPS)]
-    kept += [torch_seed(purpose, seed, i) % 2**32 for purpose in ("initial model", "own model") for i in range(n)]
+    kept += [
+        torch_seed(purpose, seed, i) % 2**32 for purpose in ("initial model", "own model", "test") for i in range(n)
+    ]
     assert len(set(kept)) == len(kept)
     draws = torch.stack([torch.rand(8, generator=torch.Generator().manual_seed(number)) for number in kept])
     assert len(torch.unique(draws, dim=0)) == len(kept)
@@ -152,9 +155,10 @@ def test_undeclared_purposes_and_long_numbers_are_refused():
 def test_nothing_of_a_run_is_seeded_by_hand():
     """Every generator is made from a declared stream; the theory's own experiments are no runs."""
     seeding = {"default_rng", "SeedSequence", "manual_seed", "RandomState", "seed"}
+    seeded = ("torch.manual_seed(torch_seed(", "random.seed(torch_seed(", "np.random.seed(torch_seed(")
     for path in (*ROOT.glob("aldsgd/**/*.py"), *ROOT.glob("baselines/*.py")):
-        if path.stem == "streams" or "theory" in path.parts:
+        if path.parent.name == "theory" or path.stem == "streams":
             continue
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in seeding:
-                assert ast.unparse(call).startswith("torch.manual_seed(torch_seed("), f"{path}: {ast.unparse(call)}"
+                assert ast.unparse(call).startswith(seeded), f"{path}: {ast.unparse(call)}"

@@ -1,4 +1,4 @@
-"""Tasks end to end: regression, classes of sequences, a class for each token, text; losses, metrics, shards, W of one's own."""
+"""Tasks end to end: regression, classes of sequences or tokens, text; losses, metrics, shards and W of one's own."""
 
 import functools
 

@@ -384,6 +384,32 @@ def test_statistics_estimated_anew_are_those_of_images_as_in_training(policy, au
     assert workers.modules[0][0].momentum == 0.1 and workers.modules[0][2].momentum is None
 
 
+def test_statistics_of_a_layer_used_twice_are_the_mean_of_both_uses(monkeypatch):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.head = nn.BatchNorm2d(1, affine=False), nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.head((self.norm(x) + self.norm(3 * x + 1)).flatten(1))
+
+    monkeypatch.setattr(aldsgd.evaluation, "STATISTICS_BATCH", 100)
+    data = small_digits()
+    workers = Workers(Twice, range(2), 2, precision="float64")
+    mean, stats = workers.parameters.mean(dim=0), mean_statistics(workers.modules)
+    found = Evaluator(data, CLASSIFICATION, "augmented", 250).averaged(workers, mean, stats)
+    model = Twice().double()
+    nn.utils.vector_to_parameters(mean, model.parameters())
+    chosen = rng("fixed choice", FIXED_SEED).permutation(320)[:250]
+    x = normalise(data.train_inputs[chosen], data.mean, data.std, torch.float64)
+    uses = [use for part in x.tensor_split(3) for use in (part, 3 * part + 1)]
+    model.norm.running_mean.fill_(sum(len(use) * use.mean() for use in uses) / 500)
+    model.norm.running_var.fill_(sum(len(use) * use.var() for use in uses) / 500)
+    scores = model.eval()(normalise(data.test_inputs, data.mean, data.std, torch.float64))
+    assert found["loss"] == pytest.approx(cross_entropy(scores, data.test_targets).item(), abs=1e-10)
+    assert not workers.modules[0].norm._forward_pre_hooks and workers.modules[0].norm.momentum == 0.1
+
+
 @pytest.mark.parametrize("policy", ["augmented", "reestimated"])
 @pytest.mark.parametrize("images", [1, 2, 257])
 def test_any_number_of_training_images_is_enough(policy, images):

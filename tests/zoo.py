@@ -13,6 +13,11 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from aldsgd.datasets import Data
+from aldsgd.graphs import ring
+from aldsgd.leaders import ALDSGD
+from aldsgd.settings import Settings
+from aldsgd.training import Trainer
+from baselines.dpsgd import DPSGD
 
 WIDTH, CLASSES = 12, 4
 
@@ -54,7 +59,9 @@ def shared_backbone() -> nn.Module:
     return nn.Sequential(BACKBONE, nn.ReLU(), nn.Linear(8, CLASSES))
 
 
-BACKBONE = nn.Linear(WIDTH, 8).requires_grad_(False)
+with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(0)
+    BACKBONE = nn.Linear(WIDTH, 8).requires_grad_(False)
 
 
 def tied_weights() -> nn.Module:
@@ -398,12 +405,12 @@ def scripted() -> nn.Module:
 
 FEATURES = (
     mlp, frozen_first_layer, frozen_bias, shared_backbone, tied_weights, one_layer_twice, one_norm_twice, dropout,
-    Drawing, Noisy, RandomFeatures, RunningScale, CountsPasses, CausalMask, scripted, norm_without_momentum, norm_without_statistics,
-    norm_without_weights, frozen_norm, old_weight_norm, weight_norm, spectral_norm, old_spectral_norm, orthogonal,
-    own_sequential, own_linear, forward_hook, forward_pre_hook, backward_hook, gradient_hook,
-    gradient_clipped_when_there, own_forward_of_an_instance, Recurrent, Attention, transformer, layer_norm, Unused,
-    unused_in_a_sequence, Stochastic, InPlace, in_place_first, rectified_in_place_first, double_precision,
-    in_evaluation_mode, bilinear,
+    Drawing, Noisy, RandomFeatures, RunningScale, CountsPasses, CausalMask, scripted, norm_without_momentum,
+    norm_without_statistics, norm_without_weights, frozen_norm, old_weight_norm, weight_norm, spectral_norm,
+    old_spectral_norm, orthogonal, own_sequential, own_linear, forward_hook, forward_pre_hook, backward_hook,
+    gradient_hook, gradient_clipped_when_there, own_forward_of_an_instance, Recurrent, Attention, transformer,
+    layer_norm, Unused, unused_in_a_sequence, Stochastic, InPlace, in_place_first, rectified_in_place_first,
+    double_precision, in_evaluation_mode, bilinear,
 )  # fmt: skip
 IMAGES = (
     convolutions, frozen_convolutions, instance_norm, group_norm, circular_padding, reflected_padding, grouped,
@@ -427,3 +434,24 @@ def data(kind: str) -> Data:
     }[kind]
     train, test = 48, 20
     return Data.from_arrays(inputs(train), np.arange(train) % CLASSES, inputs(test), np.arange(test) % CLASSES)
+
+
+WORKERS = 4
+COMMON = dict(epochs=1, batch=4, lr=0.1, precision="float64", seed=3)  # three steps
+
+
+def trained(name: str, engine: str = "auto", hosting=None, **settings) -> tuple[Trainer, list[dict]]:
+    """(trainer, records) of a run of one model, AL-DSGD on a ring."""
+    build, kind = MODELS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's older normalisations, and of its backward hooks
+        algorithm, chosen = ALDSGD(DPSGD(ring(WORKERS))), Settings(**(COMMON | settings), engine=engine)
+        trainer = Trainer(algorithm, build, data(kind), chosen, hosting=hosting)
+        return trainer, trainer.run().rows
+
+
+def numbers(rows: list[dict]) -> np.ndarray:
+    """All that is recorded but real times, one row after another."""
+    return np.array(
+        [v for row in rows for k, v in row.items() if v is not None and not k.startswith(("seconds", "model"))]
+    )
