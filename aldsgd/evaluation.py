@@ -11,6 +11,7 @@ Running statistics never influence training and are never exchanged; they matter
   model of augmented runs then comes out a point or two too low.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ from aldsgd.data import augment, augmentation, normalise, real
 from aldsgd.datasets import FIXED_SEED, Data
 from aldsgd.errors import ConfigError
 from aldsgd.network import LocalNetwork
-from aldsgd.rows import lent, modes_kept, running_statistics, set_statistics
+from aldsgd.rows import lent, running_statistics, set_statistics, untouched
 from aldsgd.streams import rng, torch_seed
 from aldsgd.tasks import Task
 from aldsgd.workers import Workers
@@ -56,18 +57,13 @@ class Evaluator:
 
     def workers(self, workers: Workers, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
         """The loss and each metric of the hosted workers by name, (w,) float64 on the CPU."""
-        own = [[buffer.clone() for buffer in running_statistics(module)] for module in workers.modules]
-        with modes_kept(workers.modules):
-            if self.policy == "averaged":
-                for module in workers.modules:
-                    set_statistics(module, mean_statistics)
+        with contextlib.ExitStack() as kept:
             for module in workers.modules:
+                kept.enter_context(untouched(module))
+                if self.policy == "averaged":
+                    set_statistics(module, mean_statistics)
                 module.eval()
-            result = self._test(workers.outputs, len(workers.modules), workers)
-        if self.policy == "averaged":
-            for module, kept in zip(workers.modules, own, strict=True):
-                set_statistics(module, kept)
-        return result
+            return self._test(workers.outputs, len(workers.modules), workers)
 
     @torch.no_grad()
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
@@ -96,7 +92,7 @@ class Evaluator:
 
     def _reestimate(self, model: nn.Module, workers: Workers) -> None:
         layers = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats and m.training]
-        if not layers:
+        if not layers or len(self.data.train_inputs) < 2:  # of a single sample there is no variance
             return
         model.eval()
         for layer in layers:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, fields
+from functools import partial
 
 from aldsgd.datasets import content_hash
 from aldsgd.settings import Settings, several
@@ -21,6 +22,8 @@ def identity_of(trainer) -> dict:
         "exchanges": hashlib.sha256((steps + described).encode()).hexdigest()[:16],
         "model": hashlib.sha256(repr(trainer.workers.modules[0]).encode()).hexdigest()[:16],
         "data": content_hash(trainer.data),
+        "normalisation": [None if v is None else v.tolist() for v in (trainer.data.mean, trainer.data.std)],
+        "loss": _described(trainer.task.loss),
         "shards": shards,
         "link": asdict(trainer.settings.link),
         **{name: _described(value) for name, value in own.items() if name not in ("link", "split")},
@@ -31,5 +34,7 @@ def _described(value):
     """A setting as JSON holds it: functions by their name, tuples as lists."""
     if several(value):
         return [_described(entry) for entry in value]
+    if isinstance(value, partial):
+        return [_described(value.func), repr(value.args), repr(value.keywords)]
     plain = value is None or isinstance(value, bool | int | float | str)
     return value if plain else getattr(value, "__qualname__", repr(value))

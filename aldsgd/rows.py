@@ -80,36 +80,35 @@ def set_statistics(module: nn.Module, values: list[Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def modes_kept(modules: list[nn.Module]) -> Iterator[None]:
-    """Every part of the modules is afterwards in the mode, training or evaluation, that it was in."""
-    kept = [(part, part.training) for module in modules for part in module.modules()]
+def untouched(module: nn.Module) -> Iterator[nn.Module]:
+    """Afterwards all that ``module`` holds besides its parameters is what it was: buffers, modes, and attributes of its own.
+
+    A copy would do as well, but not every module can be copied.
+    """
+    kept = [(part, part.training, dict(vars(part))) for part in module.modules()]
+    buffers = [
+        (part._buffers, n, b, b.clone()) for part in module.modules() for n, b in part._buffers.items() if b is not None
+    ]
     try:
-        yield
+        yield module
     finally:
-        for part, mode in kept:
-            part.training = mode
+        for part, mode, attributes in kept:
+            vars(part).clear()
+            vars(part).update(attributes)
+            part.training = mode  # which a scripted module does not hold among its attributes
+        with torch.no_grad():
+            for own, name, buffer, value in buffers:
+                own[name] = buffer.copy_(value)
 
 
 @contextlib.contextmanager
 def lent(module: nn.Module, row: Tensor) -> Iterator[nn.Module]:
-    """``module`` with parameters ``row`` (P,); afterwards its parameters, buffers, modes and momenta are what they were.
-
-    A copy would do as well, but not every module can be copied.
-    """
+    """``module`` with parameters ``row`` (P,), which are afterwards those of its worker again; ``untouched`` otherwise."""
     own = [(p, p.data) for p in trainable(module)]
-    buffers = [
-        (part, name, b, b.clone()) for part in module.modules() for name, b in part._buffers.items() if b is not None
-    ]
-    momenta = [(part, part.momentum) for part in module.modules() if hasattr(part, "momentum")]
     try:
-        with modes_kept([module]):
+        with untouched(module):
             nn.utils.vector_to_parameters(row, trainable(module))
             yield module
     finally:
         for p, data in own:
             p.data = data
-        with torch.no_grad():
-            for part, name, buffer, value in buffers:
-                part._buffers[name] = buffer.copy_(value)
-        for part, momentum in momenta:
-            part.momentum = momentum

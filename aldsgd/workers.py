@@ -26,7 +26,8 @@ class Workers:
     """The models of some of n workers, side by side in this process.
 
     What is not trained (frozen parameters, and buffers as they are at first) is one for all: that of worker 0's initial
-    model. BatchNorm's running statistics then become each worker's own.
+    model. BatchNorm's running statistics then become each worker's own. A checkpoint keeps parameters and buffers: what a
+    module counts in other attributes is lost when a run goes on from one.
 
     Args:
         build: makes one ``nn.Module``; called with torch's random stream fixed by (seed, worker).
@@ -65,7 +66,7 @@ class Workers:
         self.device, self.arithmetic = torch.device(device), Arithmetic(precision, device)
         self.dtype = self.arithmetic.dtype
         self.modules = [initial_model(build, seed, 0 if start == "same" else worker) for worker in self.hosted]
-        first = self.modules[0] if self.hosted[0] == 0 or start == "same" else initial_model(build, seed, 0)
+        first = self.modules[0] if self.hosted[0] == 0 else initial_model(build, seed, 0)
         self._check(first)
         with torch.no_grad():
             for module in self.modules:
@@ -101,7 +102,7 @@ class Workers:
             moving = {t.untyped_storage().data_ptr() for t in (*trainable(module), *module.buffers()) if t.numel()}
             if seen & moving:
                 raise ConfigError(
-                    "build gives workers the same parameters or buffers; make a new model at each call, as a class does"
+                    "build gives workers the same parameters or buffers; make new ones at each call, as a class does"
                 )
             seen |= moving
 

@@ -77,9 +77,7 @@ def check_worst_and_best(result, metric, more_is_better):
 
 
 @pytest.mark.parametrize("loss", [None, F.l1_loss, F.huber_loss, nn.SmoothL1Loss(beta=0.5), F.mse_loss])
-@pytest.mark.parametrize(
-    "data", [regression(), regression(3, shift=5.0)], ids=["one output", "three"]
-)
+@pytest.mark.parametrize("data", [regression(), regression(3, shift=5.0)], ids=["one output", "three"])
 def test_regression_is_measured_as_by_scikit_learn(data, loss):
     build = lambda: small_model(data)  # noqa: E731
     result = train(ALDSGD(DPSGD(ring(N))), build, data, loss=loss, epochs=3, batch=8, lr=0.02, precision="float64")

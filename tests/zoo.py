@@ -4,6 +4,7 @@ Whatever runs them must give the numbers of one worker after another, or refuse 
 """
 
 import types
+import warnings
 
 import numpy as np
 import torch
@@ -123,6 +124,18 @@ class RunningScale(nn.Module):
             self.scale = 0.9 * self.scale + 0.1 * x.detach().square().mean()
             self.passes += 1
         return self.layers(x / self.scale)
+
+
+class CountsPasses(nn.Module):
+    """An attribute that is no buffer: each pass weighs less than the one before."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.passes = mlp(), 0
+
+    def forward(self, x):
+        self.passes += 1
+        return self.layers(x) / self.passes
 
 
 class CausalMask(nn.Module):
@@ -377,9 +390,15 @@ def bilinear() -> nn.Module:
     return Net()
 
 
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(norm_without_weights())
+
+
 FEATURES = (
     mlp, frozen_first_layer, frozen_bias, shared_backbone, tied_weights, one_layer_twice, one_norm_twice, dropout,
-    Drawing, Noisy, RandomFeatures, RunningScale, CausalMask, norm_without_momentum, norm_without_statistics,
+    Drawing, Noisy, RandomFeatures, RunningScale, CountsPasses, CausalMask, scripted, norm_without_momentum, norm_without_statistics,
     norm_without_weights, frozen_norm, old_weight_norm, weight_norm, spectral_norm, old_spectral_norm, orthogonal,
     own_sequential, own_linear, forward_hook, forward_pre_hook, backward_hook, gradient_hook,
     gradient_clipped_when_there, own_forward_of_an_instance, Recurrent, Attention, transformer, layer_norm, Unused,
