@@ -38,6 +38,10 @@ REFUSED = """
 --epochs 99999999999999 | epochs = 99999999999999
 --epochs 1e3 | --epochs 1e3 cannot be read
 --graph none | unknown graph 'none'
+--graph moebius | unknown graph 'moebius'
+--graph paper:50 | 100, 84.6, 69.2, 53.8, 38.5
+--graph paper:38.5 | components are [0, 1, 2, 3, 5, 6] [4] [7]
+--workers 9 | has 8 workers, not the 9
 --graph torus:0x8 | at least one row
 --graph file:nowhere.txt | cannot read the edge list nowhere.txt
 --graph file: | '' is not a file
@@ -45,6 +49,7 @@ REFUSED = """
 --graphs 99999999 | too many
 --graphs nan | --graphs nan cannot be read
 --graph-order random | unknown graph_order 'random'; choose one of: uniform, released
+--c1 -1 | c1 = -1
 --c1 none | --c1 none cannot be read
 --c1 nan | --c1 nan cannot be read
 --c1 1e300 | --c1 1e300 cannot be read
@@ -57,6 +62,7 @@ REFUSED = """
 --method matcha --budget none | --budget none cannot be read
 --method matcha --budget nan | --budget nan cannot be read
 --method matcha --budget 0 | (0, 1]
+--method matcha --budget 1.5 | (0, 1]
 --method dpsgd --c1 0.5 | --c1 is no option of method dpsgd; it has: weights
 --method single --weights equal | --weights is no option of method single; it has: none
 --force-scale lr | --force-scale has no effect with the other options

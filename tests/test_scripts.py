@@ -53,34 +53,6 @@ def edge_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--graph", "paper:50"], "100, 84.6, 69.2, 53.8, 38.5"),
-        (["--graph", "paper:38.5"], "components are [0, 1, 2, 3, 5, 6] [4] [7]"),
-        (["--graph", "moebius"], "moebius"),
-        (["--workers", "9"], "has 8 workers, not the 9"),
-        (["--method", "matcha", "--budget", "1.5"], "(0, 1]"),
-        (["--method", "matcha", "--budget", "0"], "(0, 1]"),
-        (["--method", "sgd"], "single, dpsgd"),
-        (["--dataset", "cifar10", "--data", "nowhere"], "no cifar10 data in"),
-        (["--workers", "3000", "--graph", "ring"], "3000 workers but only"),
-        (["--c1", "-1"], "c1 = -1"),
-        (["--p2", "nan"], "p2"),
-        (["--epochs", "many"], "--epochs many"),
-        (["--lr-drops", "10"], "--lr-drops"),
-        (["--device", "abacus"], "--device abacus"),
-        (["--seeds", "-1"], "seed"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
-    results = tmp_path / "results"
-    assert call(monkeypatch, run, *SHORT, "--results", results, *arguments) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.startswith("error: ") and error.count("\n") == 1
-    assert files(results) == {} if results.exists() else True
-
-
-@pytest.mark.parametrize(
     "text, message",
     [
         ("0 1\n1 0\n", "(0, 1) appears twice"),
