@@ -121,13 +121,14 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.check:
             replace_file(options.out, lambda path: path.write_bytes(text.encode()))
             return 0
-        found = options.out.read_text(encoding="utf-8")
+        found = options.out.read_bytes()
     except OSError as error:
         print(f"theory_report.py: {options.out} cannot be used ({error.strerror})", file=sys.stderr)
         return 2
-    if found == text:
+    if found == text.encode():
         return 0
-    lines = list(difflib.unified_diff(found.splitlines(), text.splitlines(), str(options.out), "from the tables", n=0))
+    lines = found.decode(errors="replace").splitlines()
+    lines = list(difflib.unified_diff(lines, text.splitlines(), str(options.out), "from the tables", n=0))
     print("\n".join(lines[:20]), file=sys.stderr)
     print(f"theory_report.py: {options.out} is not what the tables say; run python theory_report.py", file=sys.stderr)
     return 1

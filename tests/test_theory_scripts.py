@@ -1,8 +1,10 @@
 """The theory's scripts, figures and report, as a reviewer runs them."""
 
+import errno
 import importlib
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,23 +12,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from aldsgd.theory_training_statements import step_limits
-from aldsgd.theory_verdicts import few_enough, judge, number, spread
-from experiments.common import command
 
 import theory_report
-from aldsgd import theory_records
 from aldsgd.errors import ConfigError
+from aldsgd.theory import records
+from experiments.command import command
+from tables.theory_training import step_limits
+from tables.theory_verdicts import few_enough, judge, number, spread
 
 SCRIPTS = ("theory_spectrum", "theory_leader_mixing", "theory_assumptions", "theory_rate", "theory_scaling")
 FIGURES = ("theory_spectrum", "theory_leader_mixing", "theory_leader_map", "theory_assumptions", "theory_rate",
            "theory_scaling")  # fmt: skip
 
 
-def call(monkeypatch, script, *arguments):
+def call(monkeypatch, script, *arguments, preset="smoke"):
     module = importlib.import_module(f"experiments.{script}")
-    monkeypatch.setattr(sys, "argv", [script, "--preset", "smoke", *map(str, arguments)])
-    module.main()
+    monkeypatch.setattr(sys, "argv", [script, "--preset", preset, *map(str, arguments)])
+    module.main(None)
+
+
+def no_work(monkeypatch, script):
+    """The script, with a table of one cell in place of its work; each call is counted in the list returned."""
+    module, calls = importlib.import_module(f"experiments.{script}"), []
+    monkeypatch.setattr(module, "tables", lambda options: calls.append(options) or {"one": pd.DataFrame({"x": [1]})})
+    return calls
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +51,14 @@ def results(tmp_path_factory):
 
 def test_every_table_is_described(results):
     for script in SCRIPTS:
-        record, frames = theory_records.read(results, script)
+        record, frames = records.read(results, script)
         assert record["preset"] == "smoke" and record["environment"]["versions"]["numpy"] == np.__version__
         assert frames and all(len(frame) for frame in frames.values())
         assert not any("/" in str(value) for value in record["configuration"].values())
 
 
 def test_levels_stay_names(results):
-    _, frames = theory_records.read(results, "theory_leader_mixing")
+    _, frames = records.read(results, "theory_leader_mixing")
     assert set(frames["leader_runs"]["level"]) == {"53.8"}
 
 
@@ -63,9 +72,11 @@ def test_the_report_is_a_function_of_the_tables(results, tmp_path, capsys):
     assert text.count("no conclusion may be drawn") == len(SCRIPTS)
     for script in SCRIPTS:
         assert f"`python -m experiments.{script}`" in text
-    out.write_text(text.replace("holds", "fails", 1))
-    assert theory_report.main([*arguments, "--check"]) == 1
-    assert "run python theory_report.py" in capsys.readouterr().err
+    for other in (text.replace("holds", "fails", 1).encode(), b"\xff" + text.encode()):
+        out.write_bytes(other)
+        assert theory_report.main([*arguments, "--check"]) == 1
+        assert "run python theory_report.py" in capsys.readouterr().err
+    assert theory_report.main([*arguments[:3], str(tmp_path)]) == 2 and "cannot be used" in capsys.readouterr().err
 
 
 def test_a_table_that_was_altered_is_refused(results, tmp_path, capsys):
@@ -78,10 +89,10 @@ def test_a_table_that_was_altered_is_refused(results, tmp_path, capsys):
     assert "python -m experiments.theory_rate" in capsys.readouterr().err
     table.unlink()
     with pytest.raises(ConfigError, match=r"rate\.csv is not there"):
-        theory_records.read(tmp_path, "theory_rate")
+        records.read(tmp_path, "theory_rate")
     (tmp_path / "theory" / "theory_rate.json").write_text("{")
     with pytest.raises(ConfigError, match="damaged"):
-        theory_records.read(tmp_path, "theory_rate")
+        records.read(tmp_path, "theory_rate")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -94,7 +105,7 @@ def test_figures_are_drawn_and_repeat(results, tmp_path, name):
 
 
 def test_reporting_and_drawing_never_load_torch():
-    names = ", ".join(f"figures.{name}" for name in FIGURES)
+    names = ", ".join(["experiments.theory_common", *(f"figures.{name}" for name in FIGURES)])
     code = f"import sys, theory_report, {names}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(theory_report.__file__).parent)
 
@@ -111,7 +122,7 @@ def test_a_graph_of_ones_own(monkeypatch, tmp_path):
     edges = tmp_path / "edges.txt"
     edges.write_text("0 1\n2 3\n")
     call(monkeypatch, "theory_spectrum", "--results", tmp_path, "--graph", f"file:{edges}")
-    _, frames = theory_records.read(tmp_path, "theory_spectrum")
+    _, frames = records.read(tmp_path, "theory_spectrum")
     rows = frames["spectrum_schedules"]
     own = rows[rows["graph"].str.startswith("file") & (rows["graphs"] == 1)]
     assert set(own["cut_off"]) == {"0 1 | 2 3"} and (own["rho"] > 1 - 1e-9).all()
@@ -120,12 +131,25 @@ def test_a_graph_of_ones_own(monkeypatch, tmp_path):
 @pytest.mark.parametrize("script, arguments, message", [
     ("theory_rate", ["--seeds", "-1"], "must not be negative"),
     ("theory_rate", ["--seeds", "3", "3"], "names a seed twice"),
+    ("theory_scaling", ["--seeds", str(2**70)], "below 2^32"),
+    ("theory_scaling", ["--seeds", "many"], "invalid int value"),
+    ("theory_rate", ["--preset", "paper"], "invalid choice"),
     ("theory_spectrum", ["--graph", "erdos_renyi:0.4"], "no worker count"),
     ("theory_spectrum", ["--graph", "file:missing.txt"], "cannot read the edge list"),
+    ("theory_spectrum", ["--graph", "file:alone.txt"], "must have an edge"),
+    ("theory_spectrum", ["--graph", "file:many.txt"], "at most 64 workers"),
     ("theory_spectrum", ["--results", "/proc/nowhere"], "cannot be written"),
+    ("theory_spectrum", ["--results", "alone.txt"], "cannot be written"),
+    ("theory_spectrum", ["--results", "taken"], "rate.csv is a folder"),
+    ("theory_spectrum", ["--results", "damaged"], "theory_spectrum.json is damaged"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path, script, arguments, message):
     monkeypatch.chdir(tmp_path)
+    Path("alone.txt").write_text("n 3\n")
+    Path("many.txt").write_text("n 65\n0 1\n")
+    Path("taken/theory/rate.csv").mkdir(parents=True)
+    Path("damaged/theory").mkdir(parents=True)
+    Path("damaged/theory/theory_spectrum.json").write_text('{"preset": "cpu", "configuration": [], "csv_sha256": {}}')
     module = importlib.import_module(f"experiments.{script}")
     monkeypatch.setattr(sys, "argv", [script, "--preset", "smoke", *arguments])
     with pytest.raises(SystemExit) as stop:
@@ -135,11 +159,70 @@ def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path, script, arguments,
     assert message in error and error.count("\n") == 1
 
 
-def test_a_smoke_run_does_not_replace_real_tables(monkeypatch, tmp_path):
-    theory_records.write(tmp_path, "theory_rate", {"rate": pd.DataFrame({"x": [1]})}, "cpu", {})
-    with pytest.raises(ConfigError, match="another --results"):
-        call(monkeypatch, "theory_rate", "--results", tmp_path)
-    assert theory_records.preset_of(tmp_path, "theory_rate") == "cpu"
+@pytest.mark.parametrize("script, preset, arguments, option", [
+    ("theory_rate", "smoke", [], "--preset"),
+    ("theory_rate", "cpu", ["--seeds", "1"], "--seeds"),
+    ("theory_spectrum", "cpu", ["--graph", "torus:3x3"], "--graph"),
+])  # fmt: skip
+def test_recorded_tables_are_only_replaced_by_those_of_the_same_options(monkeypatch, tmp_path, script, preset,
+                                                                        arguments, option):  # fmt: skip
+    calls = no_work(monkeypatch, script)
+    call(monkeypatch, script, "--results", tmp_path, preset="cpu")
+    call(monkeypatch, script, "--results", tmp_path, preset="cpu")
+    recorded = (tmp_path / "theory" / f"{script}.json").read_bytes()
+    with pytest.raises(ConfigError, match=f"other {option}: choose another --results"):
+        call(monkeypatch, script, "--results", tmp_path, *arguments, preset=preset)
+    assert len(calls) == 2 and (tmp_path / "theory" / f"{script}.json").read_bytes() == recorded
+    # What shows nothing may be replaced by anything.
+    call(monkeypatch, script, "--results", tmp_path / "tried", *arguments)
+    call(monkeypatch, script, "--results", tmp_path / "tried", preset="cpu")
+
+
+@pytest.mark.parametrize("script, preset, arguments, folder", [
+    ("theory_rate", "smoke", [], "cache/smoke"),
+    ("theory_rate", "smoke", ["--seeds", "1"], "cache/smoke"),
+    ("theory_rate", "cpu", [], "results"),
+    ("theory_rate", "cpu", ["--seeds", "1"], "my_results"),
+    ("theory_spectrum", "cpu", [], "results"),
+    ("theory_spectrum", "cpu", ["--graph", "file:edges.txt"], "my_results"),
+])  # fmt: skip
+def test_only_what_is_committed_goes_to_results_unasked(monkeypatch, tmp_path, script, preset, arguments, folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALDSGD_CACHE", str(tmp_path / "cache"))
+    no_work(monkeypatch, script)
+    call(monkeypatch, script, *arguments, preset=preset)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("one.csv")] == [f"{folder}/theory/one.csv"]
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_full_disk_is_one_line(monkeypatch, capsys, tmp_path, room):
+    calls, write = no_work(monkeypatch, "theory_rate"), Path.write_bytes
+
+    def full(path, content):
+        if len(written) == room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        return write(path, content)
+
+    written = []
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(sys, "argv", ["theory_rate", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        command(importlib.import_module("experiments.theory_rate").main)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and "No space left on device" in error and error.count("\n") == 1
+    assert len(calls) == (room > 0)  # without room for the tables nothing is computed
+    assert sorted(path.name for path in (tmp_path / "theory").iterdir()) == ["one.csv"] * (room == 2)
+
+
+def test_runs_on_images_are_not_replaced_by_runs_without(monkeypatch, tmp_path):
+    module = importlib.import_module("experiments.theory_assumptions")
+    frames = {"assumptions": pd.DataFrame({"dataset": ["digits", "fashionmnist"]})}
+    records.write(tmp_path, "theory_assumptions", frames, "cpu", {"seeds": [0]})
+    monkeypatch.setenv("ALDSGD_DATA", str(tmp_path))
+    options = type("Options", (), {"preset": "cpu", "data": None, "results": tmp_path})
+    with pytest.raises(ConfigError, match="on digits, fashionmnist, and now it finds digits: give --data"):
+        module.tables(options)
 
 
 def test_missing_data_is_said_where_data_is_asked_for(monkeypatch, tmp_path):
@@ -171,7 +254,7 @@ def test_limits_of_small_steps():
 
 def test_json_and_tables_are_written_together(tmp_path):
     frame = pd.DataFrame({"x": [1 / 3], "level": ["100"]})
-    theory_records.write(tmp_path, "theory_rate", {"some": frame}, "cpu", {"seeds": [1]})
-    record, frames = theory_records.read(tmp_path, "theory_rate")
+    records.write(tmp_path, "theory_rate", {"some": frame}, "cpu", {"seeds": [1]})
+    record, frames = records.read(tmp_path, "theory_rate")
     assert frames["some"]["x"][0] == pytest.approx(1 / 3, abs=1e-10) and frames["some"]["level"][0] == "100"
     assert json.loads((tmp_path / "theory" / "theory_rate.json").read_text()) == record
