@@ -19,7 +19,6 @@ from torch.func import functional_call, grad_and_value, vmap
 from aldsgd.errors import ConfigError
 from aldsgd.rows import trainable
 from aldsgd.stacked import Stack, hooked, obstacle
-from aldsgd.streams import torch_seed
 from aldsgd.tasks import Loss
 
 # Layers whose stacked form under vmap measures faster than a loop over workers on CPUs, and which draw nothing at
@@ -51,7 +50,7 @@ class Loop:
         losses = torch.empty(len(which), dtype=workers.dtype, device=workers.device)
         for k, i in enumerate(which):
             workers.gradients[i].zero_()
-            torch.manual_seed(torch_seed("torch", workers.seed, workers.hosted[i], step))
+            workers.reseed("torch", workers.hosted[i], step)
             with workers.arithmetic.forward():
                 scores = workers.modules[i](inputs[k])
             loss = workers.loss(scores.to(workers.dtype), targets[k])
@@ -64,7 +63,7 @@ class Loop:
         found = []
         for worker, module in zip(self.workers.hosted, self.workers.modules, strict=True):
             # A model may change its inputs in place, and draw at random also when it is tested.
-            torch.manual_seed(torch_seed("test", self.workers.seed, worker))
+            self.workers.reseed("test", worker)
             found.append(module(inputs.clone()))
         return torch.stack(found)
 

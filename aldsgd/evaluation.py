@@ -23,7 +23,7 @@ from aldsgd.datasets import FIXED_SEED, Data
 from aldsgd.errors import ConfigError
 from aldsgd.network import LocalNetwork
 from aldsgd.rows import lent, running_statistics, set_statistics, untouched
-from aldsgd.streams import rng, torch_seed
+from aldsgd.streams import rng
 from aldsgd.tasks import Task
 from aldsgd.workers import Workers
 
@@ -121,7 +121,7 @@ class Evaluator:
 def scores(model: nn.Module, inputs: Tensor, workers: Workers) -> Tensor:
     """Outputs (b, ...) of one model in the arithmetic of ``workers``."""
     # As between workers: a model may change its inputs in place, and draw at random also when it is tested.
-    torch.manual_seed(torch_seed("test", workers.seed, workers.n))
+    workers.reseed("test", workers.n)
     with workers.arithmetic.forward():
         return model(inputs.clone()).to(workers.dtype)
 

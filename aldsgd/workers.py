@@ -157,6 +157,13 @@ class Workers:
             if all(gradient is None for gradient in moved):
                 raise ConfigError("the loss does not depend on the model's parameters; do not detach it")
 
+    def reseed(self, purpose: str, *numbers: int) -> None:
+        """Begin one of the streams that torch draws from on this device; ``torch.manual_seed`` asks every kind of
+        device, which takes as long as a small layer."""
+        torch.default_generator.manual_seed(torch_seed(purpose, self.seed, *numbers))
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(torch_seed(purpose, self.seed, *numbers))
+
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> Tensor:
         """Outputs (w, b, ...) of every hosted model on the same inputs (b, ...)."""

@@ -123,7 +123,7 @@ def finish(fig: Figure, runs: Experiment, labels: Sequence[str], out: Path) -> l
 
 
 def overview(results: Path, out: Path, name: str) -> list[Path]:
-    """The figure of an experiment without one of its own: three panels, a row per label, every seed and the interval."""
+    """The figure of an experiment without one of its own: three panels, a row a label, all seeds and the interval."""
     from seaborn import swarmplot
 
     runs = Experiment(results, name)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = '''
+SCRIPT = """
 import json, os, sys
 from torch import nn
 from aldsgd import ALDSGD, Topology, load, train
@@ -17,11 +17,12 @@ if __name__ == "__main__":
     graph = Topology.from_edges(4, [(0, 1), (1, 2), (2, 3), (3, 0)])
     build = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     data = load("digits").subset(256, 64)
-    found = [train(ALDSGD(DPSGD(graph)), build, data, epochs=2, lr=0.1, precision="float64", momentum=m) for m in (0, 0.9)]
+    options = dict(epochs=2, lr=0.1, precision="float64")
+    found = [train(ALDSGD(DPSGD(graph)), build, data, **options, momentum=m) for m in (0, 0.9)]
     kept = [[{k: v for k, v in row.items() if "seconds" not in k} for row in result.rows] for result in found]
     out = sys.argv[1] + os.environ.get("RANK", "")
     open(out, "w").write(json.dumps([kept, [len(result.workers.modules) for result in found]]))
-'''
+"""
 
 
 def test_the_same_script_is_spread_over_the_processes_of_torchrun(tmp_path):
