@@ -195,7 +195,7 @@ def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
     group = p.add_argument_group("the run")
     add_fields(group, RunConfig, skip=("seed",))
     given = sys.argv[1:] if argv is None else argv
-    own = [word.partition("=")[2] or after for word, after in zip(given, [*given[1:], ""], strict=True)
+    own = [word.partition("=")[2] or after for word, after in zip(given, [*given, ""][1:], strict=True)
            if word.partition("=")[0] == "--method"]  # fmt: skip
     entries = [*(registry.method(name) for name in own if ":" in name), *registry.METHODS.values()]
     methods, known = p.add_argument_group("options of the methods"), set()

@@ -299,3 +299,8 @@ def test_help_explains_every_option(monkeypatch, capsys):
         assert f"--{field.name.replace('_', '-')} " in out and field.metadata["help"] in out, field.name
     for name in (*METHODS, *DATASETS, *models.NAMES, *ENGINES, *SPLITS, "(default: 0.0005)", "(default: paper:53.8)"):
         assert name in out, name
+
+
+def test_without_any_option_the_defaults_are_the_run(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run"])
+    assert configuration(run_parser("").parse_args()) == RunConfig()
