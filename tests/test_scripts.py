@@ -20,6 +20,7 @@ from aldsgd.records import CLOCK_COLUMNS, RunStore
 from baselines.registry import METHODS
 from experiments import all as all_experiments
 from experiments import cifar10_short, quickstart, run
+from experiments.bench.common import place
 from experiments.command import command
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution, configuration, execution, run_parser
@@ -304,3 +305,29 @@ def test_help_explains_every_option(monkeypatch, capsys):
 def test_without_any_option_the_defaults_are_the_run(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run"])
     assert configuration(run_parser("").parse_args()) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "--quick"],
+        ["bench", "--network"],
+        ["bench", "--gpu", "--quick"],
+        ["bench.agreement"],
+        ["bench.gpu", "--quick"],
+    ],
+)
+def test_a_bench_looks_at_its_folder_before_it_measures(tmp_path, words):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    command = [sys.executable, "-m", f"experiments.{words[0]}", *words[1:], "--results", str(blocked)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ") and blocked.read_text() == "in the way"
+
+
+def test_a_bench_in_haste_never_takes_the_committed_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert place(None, "cpu.csv", part=True) == Path("my_results/bench/cpu.csv")
+    assert place(None, "cpu.csv", part=False) == Path("results/bench/cpu.csv")
+    assert place("mine", "cpu.csv", part=True) == Path("mine/bench/cpu.csv")

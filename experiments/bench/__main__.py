@@ -22,7 +22,7 @@ def main(_session) -> None:
     p.add_argument("--quick", action="store_true", help="leave out WRN-28-10")
     p.add_argument("--network", action="store_true", help="the exchange between processes instead")
     p.add_argument("--gpu", action="store_true", help="every engine and precision on a GPU instead")
-    p.add_argument("--results", default="results", metavar="DIR", help="where the CSV goes (default: results)")
+    p.add_argument("--results", metavar="DIR", help="where the CSV goes (default: results; of a part: my_results)")
     options = p.parse_args()
     if options.repeats < 5 and not options.gpu:
         raise ConfigError(f"--repeats {options.repeats} is too few for a median; give 5 or more")

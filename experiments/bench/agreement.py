@@ -13,7 +13,6 @@ Expect:   below 1e-9 in float64 and 1e-4 in float32 where a network does not amp
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
 from aldsgd.settings import Settings
 from aldsgd.workers import Workers
 from baselines.dpsgd import DPSGD
-from experiments.bench.common import Steps, save
+from experiments.bench.common import Steps, place, save
 from experiments.command import command
 from experiments.options import Parser
 
@@ -117,9 +116,9 @@ def measure(name: str) -> list[dict]:
 def main(_session) -> None:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES), help="which (default: all)")
-    p.add_argument("--results", default="results", metavar="DIR", help="where the CSV goes (default: results)")
+    p.add_argument("--results", metavar="DIR", help="where the CSV goes (default: results; of a part: my_results)")
     options = p.parse_args()
-    rows = []
+    path, rows = place(options.results, "engines.csv", set(options.models) != set(SIZES)), []
     for name in options.models:
         for row in measure(name):
             print(
@@ -129,7 +128,7 @@ def main(_session) -> None:
                 flush=True,
             )
             rows.append(row)
-    save(rows, Path(options.results) / "bench" / "engines.csv")
+    save(rows, path)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
+from aldsgd.records import check_folder
 from aldsgd.settings import Settings
 from aldsgd.workers import Workers, initial_model
 
@@ -117,6 +118,17 @@ def show(rows: list[dict]) -> None:
         ratio = "" if r["ratio"] is None else f"{r['ratio']:8.4f}"
         bar = "" if r["bar"] is None else f"  bar {r['bar']:g}: {'met' if r['met'] else 'MISSED'}"
         print(f"{r['what']:58s} {r['value']:12.3f} {reference} {r['unit']} {ratio}{bar}", flush=True)
+
+
+def place(results: str | None, name: str, part: bool) -> Path:
+    """Where the table ``name`` goes, checked before anything is measured.
+
+    part: of some of the cases only, or measured in haste: that replaces the committed one only where ``results`` says so.
+    Raises ConfigError where the folder cannot be written.
+    """
+    root = Path(results or ("my_results" if part else "results"))
+    check_folder(root / "bench", root)
+    return root / "bench" / name
 
 
 def write(rows: list[dict], path: Path) -> None:

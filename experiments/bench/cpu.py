@@ -17,7 +17,7 @@ from aldsgd.network import LocalNetwork
 from aldsgd.settings import Settings
 from aldsgd.workers import initial_model
 from baselines.dpsgd import DPSGD
-from experiments.bench.common import BATCH, Steps, medians, plain_steps, row, save, show
+from experiments.bench.common import BATCH, Steps, medians, place, plain_steps, row, save, show
 
 LR, DECAY = 0.1, 5e-4
 SGD = Settings(lr=LR, weight_decay=DECAY)
@@ -138,7 +138,7 @@ def peak(model: str, classes: int) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """All parts; prints the table and writes ``bench/cpu.csv``. ``options``: repeats, quick, results."""
-    rows = []
+    path, rows = place(options.results, "cpu.csv", options.quick), []
     for part in (
         lambda: mixing(options.repeats),
         lambda: scaling(options.repeats),
@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> None:
         new = part()
         show(new)
         rows += new
-    save(rows, Path(options.results) / "bench" / "cpu.csv")
+    save(rows, path)
 
 
 if __name__ == "__main__":

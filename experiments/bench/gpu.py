@@ -47,7 +47,7 @@ from aldsgd.tasks import task_of
 from aldsgd.workers import Workers, initial_model
 from baselines.dpsgd import DPSGD
 from baselines.single import Single
-from experiments.bench.common import write
+from experiments.bench.common import place, write
 from experiments.command import command
 from experiments.options import Parser
 
@@ -317,12 +317,12 @@ def run(options: argparse.Namespace) -> None:
     for name, default in (QUICK if options.quick else FULL).items():
         if getattr(options, name, None) is None:
             setattr(options, name, default)
+    path = place(options.results, "gpu_quick.csv" if options.quick else "gpu.csv", options.quick)
     device = "cuda" if available else "cpu"
     prepare_device(device, deterministic=False)
     name = torch.cuda.get_device_name() if available else None
     made = environment(name, torch.get_num_threads())
     context = {"device": name or made["hardware"]["cpu"], "torch": made["versions"]["torch"], "commit": made["commit"]}
-    path = Path(options.results) / "bench" / ("gpu_quick.csv" if options.quick else "gpu.csv")
     for row in rows(options, device):
         save(row, context, path)
 
@@ -331,7 +331,7 @@ def main(_session) -> None:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="a few small cases, also on a CPU")
     p.add_argument("--repeats", type=int, default=5, help="repeats; the median is reported (default: 5)")
-    p.add_argument("--results", default="results", metavar="DIR", help="where the CSV goes (default: results)")
+    p.add_argument("--results", metavar="DIR", help="where the CSV goes (default: results; of a part: my_results)")
     p.add_argument("--models", nargs="+", choices=MODELS)
     p.add_argument("--workers", nargs="+", type=int)
     p.add_argument("--batches", nargs="+", type=int)

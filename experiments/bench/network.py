@@ -43,7 +43,7 @@ from aldsgd.workers import initial_model
 from aldsgd.world import World, join
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD
-from experiments.bench.common import BATCH, Steps, row, save, show
+from experiments.bench.common import BATCH, Steps, place, row, save, show
 
 LR, DECAY = 0.01, 5e-4
 PROCESSES = 4
@@ -276,7 +276,7 @@ def processes(part: str, size: int, threads: int, options: argparse.Namespace) -
 
 def run(options: argparse.Namespace) -> None:
     """All parts; prints the table and writes ``bench/network.csv``. ``options``: repeats, results, quick."""
-    rows = []
+    path, rows = place(options.results, "network.csv", options.quick), []
 
     def report(found: list[dict]) -> None:
         new = [row(f["what"], f["value"], f["reference"], f.get("bar")) for f in found]
@@ -305,7 +305,7 @@ def run(options: argparse.Namespace) -> None:
             for one, many in zip(together, apart, strict=True)
         ]
     )
-    save(rows, Path(options.results) / "bench" / "network.csv")
+    save(rows, path)
 
 
 def main() -> None:
