@@ -123,8 +123,8 @@ def show(rows: list[dict]) -> None:
 def place(results: str | None, name: str, part: bool) -> Path:
     """Where the table ``name`` goes, checked before anything is measured.
 
-    part: of some of the cases only, or measured in haste: that replaces the committed one only where ``results`` says so.
-    Raises ConfigError where the folder cannot be written.
+    part: of some of the cases only, or measured in haste: that replaces the committed one only where ``results`` says
+    so. Raises ConfigError where the folder cannot be written.
     """
     root = Path(results or ("my_results" if part else "results"))
     check_folder(root / "bench", root)
