@@ -114,6 +114,13 @@ def execution(options: argparse.Namespace) -> Execution:
     return found if found.results else replace(found, results=folder)
 
 
+def positive(text: str) -> int:
+    """A count of something, as a type of argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more, and at most 4096")
+    return int(text)
+
+
 def add_fields(p: argparse.ArgumentParser, described: type, skip: Sequence[str] = ()) -> None:
     """One option for each field of a dataclass of ``option``s."""
     hints = get_type_hints(described)

@@ -13,15 +13,16 @@ import argparse
 
 from aldsgd.errors import ConfigError
 from experiments.command import command
-from experiments.options import Parser
+from experiments.options import Parser, positive
 
 
 def main(_session) -> None:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--repeats", type=int, default=7, help="rounds; the median is reported (default: 7)")
+    p.add_argument("--repeats", type=positive, default=7, help="rounds; the median is reported (default: 7)")
     p.add_argument("--quick", action="store_true", help="leave out WRN-28-10")
-    p.add_argument("--network", action="store_true", help="the exchange between processes instead")
-    p.add_argument("--gpu", action="store_true", help="every engine and precision on a GPU instead")
+    other = p.add_mutually_exclusive_group()
+    other.add_argument("--network", action="store_true", help="the exchange between processes instead")
+    other.add_argument("--gpu", action="store_true", help="every engine and precision on a GPU instead")
     p.add_argument("--results", metavar="DIR", help="where the CSV goes (default: results; of a part: my_results)")
     options = p.parse_args()
     if options.repeats < 5 and not options.gpu:

@@ -119,7 +119,7 @@ def main(_session) -> None:
     p.add_argument("--results", metavar="DIR", help="where the CSV goes (default: results; of a part: my_results)")
     options = p.parse_args()
     path, rows = place(options.results, "engines.csv", set(options.models) != set(SIZES)), []
-    for name in options.models:
+    for name in dict.fromkeys(options.models):
         for row in measure(name):
             print(
                 f"{name:16s} {row['precision']} {row['start']:20s} {row['steps']:2d} steps: first "

@@ -11,21 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from aldsgd.algorithm import Algorithm, advance
+from aldsgd.algorithm import Algorithm
 from aldsgd.cache import replace_file
 from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
+from aldsgd.precision import Arithmetic
 from aldsgd.records import check_folder
 from aldsgd.settings import Settings
+from aldsgd.stepper import Stepper
 from aldsgd.workers import Workers, initial_model
 
 BATCH = 16
 
 
-class Steps:
-    """Training steps of a method on fixed batches, as a trainer takes them, without its data and records.
+class Steps(Stepper):
+    """Training steps of a method as a trainer takes them, on fixed batches in place of data.
 
     images, labels: (w, b, ...), of the hosted workers. options: of ``Workers``.
     """
@@ -40,45 +42,40 @@ class Steps:
         network: LocalNetwork | None = None,
         **options,
     ):
-        self.algorithm, self.images, self.labels = algorithm, images, labels
-        self.network = network or LocalNetwork(algorithm.n)
-        self.workers = Workers(build, self.network.workers, algorithm.n, **options)
-        self.state = SimpleNamespace(x=self.workers.rows)
-        self.local = LocalRule(self.workers.parameters, self.network.workers, settings, steps=1)
-        self.losses, self.t = torch.zeros(len(self.network.workers)), 0
+        network = network or LocalNetwork(algorithm.n)
+        workers = Workers(build, network.workers, algorithm.n, **options)
+        local = LocalRule(workers.parameters, network.workers, settings, steps=100)
+        super().__init__(workers, algorithm, network, None, SimpleNamespace(x=workers.rows), local)
+        self.images, self.labels, self.t = images, labels, 0
 
-    def gradients(self) -> None:
-        """Losses and gradients, with weight decay."""
-        workers = self.workers
-        self.losses = workers.compute_gradients(self.images, self.labels, self.t)
-        workers.gradients.add_(workers.parameters, alpha=self.local.decay)
-
-    def update(self) -> None:
-        """Move and mix."""
-        step = self.algorithm.step(self.t)
-        advance(self.algorithm, step, self.network, self.state, self.workers.gradients, self.local, self.losses)
-        self.t += 1
+    def fetch(self) -> tuple[Tensor, Tensor]:
+        """The batches, every time."""
+        return self.images, self.labels
 
     def __call__(self) -> float:
         """A whole step; the mean loss."""
-        ahead = self.algorithm.step(self.t).ahead
-        if ahead is not None:
-            self.network.post(self.state.x, self.network.neighbourhood(ahead.links))
-        self.gradients()
-        self.update()
+        self.run(self.algorithm.step(self.t), self.t)
+        self.t += 1
         return self.losses.mean().item()
 
 
-def plain_steps(build, images: Tensor, labels: Tensor, optimizer: Callable) -> Callable[[], None]:
-    """One ordinary PyTorch step of each of n models; ``optimizer`` makes theirs from parameters."""
-    modules = [initial_model(build, 0, i) for i in range(len(images))]
+def plain_steps(build, images: Tensor, labels: Tensor, optimizer: Callable, precision="float32") -> Callable[[], None]:
+    """One ordinary PyTorch step of each of n models, in turn, on fixed batches (n, b, ...), on their device.
+
+    optimizer: makes a model's from its parameters.
+    """
+    arithmetic = Arithmetic(precision, images.device)
+    modules = [initial_model(build, 0, i).to(images.device) for i in range(len(images))]
     optimizers = [optimizer(module.parameters()) for module in modules]
 
     def run():
-        for module, own, x, y in zip(modules, optimizers, images, labels, strict=True):
-            own.zero_grad()
-            cross_entropy(module(x), y).backward()
-            own.step()
+        with arithmetic.flags():
+            for module, own, x, y in zip(modules, optimizers, images, labels, strict=True):
+                own.zero_grad()
+                with arithmetic.forward():
+                    scores = module(x)
+                cross_entropy(scores.float(), y).backward()
+                own.step()
 
     return run
 
@@ -124,11 +121,16 @@ def place(results: str | None, name: str, part: bool) -> Path:
     """Where the table ``name`` goes, checked before anything is measured.
 
     part: of some of the cases only, or measured in haste: that replaces the committed one only where ``results`` says
-    so. Raises ConfigError where the folder cannot be written.
+    so. Raises ConfigError where it cannot be written.
     """
+    if results == "":
+        raise ConfigError("--results is empty; name a folder, or leave it out")
     root = Path(results or ("my_results" if part else "results"))
-    check_folder(root / "bench", root)
-    return root / "bench" / name
+    path = root / "bench" / name
+    check_folder(path.parent, root)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder where a table belongs: move it away, or choose another --results")
+    return path
 
 
 def write(rows: list[dict], path: Path) -> None:
@@ -151,3 +153,4 @@ def save(rows: list[dict], path: Path) -> None:
     made = environment(None, torch.get_num_threads())
     context = {"cpu": made["hardware"]["cpu"], "threads": made["hardware"]["threads"], "commit": made["commit"]}
     write([{**r, **context, "torch": made["versions"]["torch"]} for r in rows], path)
+    print(f"{len(rows)} rows in {path}")

@@ -21,12 +21,12 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from aldsgd import models
@@ -44,12 +44,12 @@ from aldsgd.precision import Arithmetic, prepare_device
 from aldsgd.settings import Settings
 from aldsgd.stepper import WARM_UP, Stepper
 from aldsgd.tasks import task_of
-from aldsgd.workers import Workers, initial_model
+from aldsgd.workers import Workers
 from baselines.dpsgd import DPSGD
 from baselines.single import Single
-from experiments.bench.common import place, write
+from experiments.bench.common import place, plain_steps, write
 from experiments.command import command
-from experiments.options import Parser
+from experiments.options import Parser, positive
 
 LR, DECAY = 0.01, 5e-4
 CLASSES = {"wrn28_10": 100}
@@ -134,23 +134,15 @@ def ceilings(device: str, precisions, quick: bool) -> tuple[dict[str, float], fl
     return rates, 2 * 4 * size / seconds_of(lambda: target.copy_(source), device, 5)
 
 
-def plain_steps(name: str, n: int, b: int, precision: str, device: str, steps: int) -> Callable[[], None]:
+def their_steps(name: str, n: int, b: int, precision: str, device: str, steps: int) -> Callable[[], None]:
     """``steps`` times n ordinary PyTorch steps one after another, on batches that lie ready."""
-    arithmetic = Arithmetic(precision, device)
-    modules = [initial_model(lambda: model_of(name), 0, i).to(device) for i in range(n)]
-    optimizers = [torch.optim.SGD(m.parameters(), lr=LR, weight_decay=DECAY) for m in modules]
-    images = torch.randn(n, b, *SHAPE, device=device)
-    labels = torch.randint(10, (n, b), device=device)
+    images, labels = torch.randn(n, b, *SHAPE, device=device), torch.randint(10, (n, b), device=device)
+    optimizer = partial(torch.optim.SGD, lr=LR, weight_decay=DECAY)
+    step = plain_steps(lambda: model_of(name), images, labels, optimizer, precision)
 
     def run():
-        with arithmetic.flags():
-            for _ in range(steps):
-                for module, optimizer, x, y in zip(modules, optimizers, images, labels, strict=True):
-                    optimizer.zero_grad()
-                    with arithmetic.forward():
-                        scores = module(x)
-                    cross_entropy(scores.float(), y).backward()
-                    optimizer.step()
+        for _ in range(steps):
+            step()
 
     return run
 
@@ -193,7 +185,7 @@ def measure(case: tuple, data: Data, device: str, least: float, repeats: int) ->
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         if path == "plain":
-            run = plain_steps(name, n, b, precision, device, steps)
+            run = their_steps(name, n, b, precision, device, steps)
         else:
             run, _ = our_steps(path, name, n, b, precision, device, steps, data)
         seconds = seconds_of(run, device, repeats) / steps
@@ -325,16 +317,17 @@ def run(options: argparse.Namespace) -> None:
     context = {"device": name or made["hardware"]["cpu"], "torch": made["versions"]["torch"], "commit": made["commit"]}
     for row in rows(options, device):
         save(row, context, path)
+    print(f"in {path}")
 
 
 def main(_session) -> None:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="a few small cases, also on a CPU")
-    p.add_argument("--repeats", type=int, default=5, help="repeats; the median is reported (default: 5)")
+    p.add_argument("--repeats", type=positive, default=5, help="repeats; the median is reported (default: 5)")
     p.add_argument("--results", metavar="DIR", help="where the CSV goes (default: results; of a part: my_results)")
     p.add_argument("--models", nargs="+", choices=MODELS)
-    p.add_argument("--workers", nargs="+", type=int)
-    p.add_argument("--batches", nargs="+", type=int)
+    p.add_argument("--workers", nargs="+", type=positive)
+    p.add_argument("--batches", nargs="+", type=positive)
     p.add_argument("--precisions", nargs="+", choices=("float32", "tf32", "bf16"))
     p.add_argument("--paths", nargs="+", choices=PATHS)
     run(p.parse_args())
