@@ -13,15 +13,13 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "networkx", "cvx
 def environment(device_name: str | None = None, threads: int | None = None) -> dict:
     """What a run was made with: package versions, hardware, and the state of this repository.
 
-    Parameters
-    ----------
-    device_name : name of the accelerator, or None for a CPU run.
-    threads : CPU threads that training used.
+    Args:
+        device_name: name of the accelerator, or None for a CPU run.
+        threads: CPU threads that training used.
 
-    Returns
-    -------
-    dict with ``versions`` (None where not installed), ``hardware``, ``commit`` (None outside a git checkout
-    of this repository) and ``clean`` (nothing outside ``results/`` and ``figures/`` differs from it).
+    Returns:
+        ``versions`` (None where not installed), ``hardware``, ``commit`` (None outside a git checkout of this
+        repository) and ``clean`` (nothing outside ``results/`` and ``figures/`` differs from it).
     """
     versions = {"python": platform.python_version()}
     for package in PACKAGES:

@@ -106,10 +106,8 @@ def _settled(state: tuple[int, ...]) -> bool:
 class RunStore:
     """The runs under ``root/runs``. Opening a store writes nothing.
 
-    Parameters
-    ----------
-    root : str or Path
-        The results folder; it need not exist yet.
+    Args:
+        root: the results folder; it need not exist yet.
     """
 
     def __init__(self, root):

@@ -39,7 +39,7 @@ DIVERGED = 1e4
 class Result:
     """What a run leaves: ``rows``, its records (``results/README.md``), and ``workers``, the trained models.
 
-    Between processes rank 0 has the rows, and every rank the models that it hosts.
+    Between processes every rank has the models that it hosts, and rank 0 the rows; ``train`` gives them to all.
     """
 
     rows: list[dict]
@@ -59,10 +59,13 @@ class Trainer:
     """One run: the workers of ``algorithm`` on ``data``.
 
     Args:
-        algorithm: the method; its ``n`` is the number of workers. build: makes one model. data: data set.
-        settings: see ``Settings``. loss: (outputs, targets) -> scalar; None: that of the data's task
-        (``aldsgd.tasks``). hosting: where the workers live; by default all in this process (``aldsgd.network``), else a
-            ``ProcessNetwork``, on the device of ``settings``.
+        algorithm: the method; its ``n`` is the number of workers.
+        build: makes one model.
+        data: the data set.
+        settings: see ``Settings``.
+        loss: (outputs, targets) -> scalar; None: that of the data's task (``aldsgd.tasks``).
+        hosting: where the workers live: None, all in this process (``aldsgd.network``), else a ``ProcessNetwork`` on
+            the device of ``settings``.
 
     Attributes:
         diverged: first step at which a hosted worker's loss was no number, or too large (DIVERGED), None where there
