@@ -129,10 +129,10 @@ class Data:
         tensors = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
-    def subset(self, train_limit: int | None = None, test_limit: int | None = None) -> "Data":
+    def subset(self, train_limit: int | None = None, test_limit: int | None = None, seed: int = FIXED_SEED) -> "Data":
         """At most so many training and test samples, spread evenly over the classes; None takes all.
 
-        The choice is fixed (seed 1234), keeps the order of the data, and a smaller limit chooses a part of
+        The choice follows from the seed, keeps the order of the data, and a smaller limit chooses a part of
         what a larger one does. Raises ConfigError for a limit below one.
         """
         chosen = {}
@@ -142,11 +142,34 @@ class Data:
                 raise ConfigError(f"a limit of {limit} {part} images leaves nothing: use 1 or more, or none")
             if limit is None or limit >= len(labels):
                 continue
-            places = labels.cpu().numpy() if self.task == "classification" else np.zeros(len(labels), dtype=np.int64)
-            keep = torch.from_numpy(_balanced(places, limit)).to(labels.device)
+            keep = torch.from_numpy(_balanced(self._classes_of(labels), limit, seed)).to(labels.device)
             chosen[f"{part}_inputs"] = getattr(self, f"{part}_inputs")[keep]
             chosen[f"{part}_targets"] = labels[keep]
         return replace(self, **chosen)
+
+    def held_out(self, count: int) -> "Data":
+        """Training samples in two parts: ``count`` of them, spread evenly over the classes, take the test set's place.
+
+        The choice is fixed. For choosing options by what the test set does not know. Raises ConfigError where one of
+        the parts would be empty.
+        """
+        labels = self.train_targets
+        if not 1 <= whole(count, "the number of samples held out") < len(labels):
+            raise ConfigError(f"{count} of {len(labels)} training samples cannot be held out; use fewer, 1 or more")
+        held = torch.zeros(len(labels), dtype=torch.bool)
+        held[torch.from_numpy(_balanced(self._classes_of(labels), count, FIXED_SEED))] = True
+        held = held.to(labels.device)
+        return replace(
+            self,
+            train_inputs=self.train_inputs[~held],
+            train_targets=labels[~held],
+            test_inputs=self.train_inputs[held],
+            test_targets=labels[held],
+        )
+
+    def _classes_of(self, labels: Tensor) -> np.ndarray:
+        """The classes over which a choice of samples is spread: one for all where targets are none."""
+        return labels.cpu().numpy() if self.task == "classification" else np.zeros(len(labels), dtype=np.int64)
 
 
 def _describe(x: Tensor) -> str:
@@ -238,9 +261,9 @@ def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(std > 0, std, torch.ones_like(std))
 
 
-def _balanced(labels: np.ndarray, limit: int) -> np.ndarray:
+def _balanced(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
     """Sorted positions of ``limit`` samples: first one of each class, then a second of each, and so on."""
-    shuffled = rng("fixed choice", FIXED_SEED).permutation(len(labels))
+    shuffled = rng("fixed choice", seed).permutation(len(labels))
     turn = np.empty(len(labels), dtype=np.int64)
     for c in np.unique(labels):
         members = shuffled[labels[shuffled] == c]

@@ -9,6 +9,7 @@ Running statistics never influence training and are never exchanged; they matter
   training samples, augmented where training augments: what the model would have tracked itself.
 - "reestimated": the same from samples without augmentation (LSGD's released code does this before each test). The
   averaged model of augmented runs then comes out a point or two too low.
+- "fresh": the workers' statistics too are estimated anew, each worker's as in "augmented".
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from aldsgd.streams import rng
 from aldsgd.tasks import Task
 from aldsgd.workers import Workers
 
-POLICIES = ("own", "averaged", "augmented", "reestimated")
+POLICIES = ("own", "averaged", "augmented", "reestimated", "fresh")
 # Small enough that activations are not handed back to the system after each batch: on a CPU that costs more than the
 # forward pass itself.
 TEST_BATCH = 100
@@ -55,6 +56,7 @@ class Evaluator:
         if self.policy not in POLICIES:
             raise ConfigError(f"unknown batchnorm '{self.policy}'; choose one of: {', '.join(POLICIES)}")
 
+    @torch.no_grad()
     def workers(self, workers: Workers, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
         """The loss and each metric of the hosted workers by name, (w,) float64 on the CPU."""
         with contextlib.ExitStack() as kept:
@@ -62,6 +64,8 @@ class Evaluator:
                 kept.enter_context(untouched(module))
                 if self.policy == "averaged":
                     set_statistics(module, mean_statistics)
+                elif self.policy == "fresh":
+                    self._reestimate(module, workers)
                 module.eval()
             return self._test(workers.outputs, len(workers.modules), workers)
 
@@ -70,7 +74,7 @@ class Evaluator:
         """The loss and each metric of the model with parameters ``row`` (P,): the workers' mean, or a centre."""
         with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
             set_statistics(model, mean_statistics)
-            if self.policy in ("augmented", "reestimated"):
+            if self.policy in ("augmented", "reestimated", "fresh"):
                 self._reestimate(model, workers)
             model.eval()
             found = self._test(lambda inputs: scores(model, inputs, workers)[None], 1, workers)
@@ -113,7 +117,7 @@ class Evaluator:
                 hooks.enter_context(layer.register_forward_pre_hook(weigh))
             for part in chosen.tensor_split(-(-len(chosen) // STATISTICS_BATCH)):
                 batch = data.train_inputs[part.to(device)]
-                if self.policy == "augmented" and self.augmented:
+                if self.policy != "reestimated" and self.augmented:
                     batch = augment(batch, *(draw.to(device) for draw in augmentation(draws, (len(part),))))
                 scores(model, normalise(batch, data.mean, data.std, workers.dtype), workers)
 

@@ -40,8 +40,10 @@ class AlreadyComplete(ConfigError):
         self.run = run
 
 
-def columns(metrics: Sequence[str] = ("accuracy",)) -> tuple[str, ...]:
+def columns(metrics: Sequence[str] = ("accuracy",), also: Sequence[str] = ()) -> tuple[str, ...]:
     """Columns of a run's CSV, for the metrics of its task in order; the first is the one that tables show.
+
+    ``also``: further policies of BatchNorm, each with columns of its own for what is tested.
 
     Raises ConfigError where a metric has no usable name, or two have the same.
     """
@@ -52,9 +54,11 @@ def columns(metrics: Sequence[str] = ("accuracy",)) -> tuple[str, ...]:
         raise ConfigError(f"a task needs at least one metric, each with its own name, not {list(metrics)}")
     tested = [f"test_{metric}" for metric in ("loss", *metrics)]
     summaries = [f"{which}_{metric}" for metric in metrics for which in ("worst", "mean", "best", "averaged")]
+    found = [*tested, *summaries, "averaged_loss"]
     return (
-        "epoch", "step", "worker", "train_loss", *tested, *summaries, "averaged_loss", "consensus_distance",
-        "logical_bytes", "rounds", "modelled_compute_s", "modelled_communication_s", *CLOCK_COLUMNS,
+        "epoch", "step", "worker", "train_loss", *found, *(f"{policy}_{name}" for policy in also for name in found),
+        "consensus_distance", "logical_bytes", "rounds", "modelled_compute_s", "modelled_communication_s",
+        *CLOCK_COLUMNS,
     )  # fmt: skip
 
 
@@ -144,9 +148,11 @@ class RunStore:
         """The complete run with this key, whatever its data set and method, or None."""
         return next(filter(None, map(self._read, self._paths().get(run_key, []))), None)
 
-    def writer(self, config: Mapping, environment: Mapping, metrics: Sequence[str] = ("accuracy",)) -> "RunWriter":
+    def writer(
+        self, config: Mapping, environment: Mapping, metrics: Sequence[str] = ("accuracy",), also: Sequence[str] = ()
+    ) -> "RunWriter":
         """A context manager that records one run (RunWriter); ``environment`` as from ``environment()``."""
-        return RunWriter(self, config, environment, metrics)
+        return RunWriter(self, config, environment, columns(metrics, also))
 
     def _paths(self) -> dict[str, list[Path]]:
         """key -> JSON files of that key, as long as the folder has not changed."""
@@ -216,9 +222,9 @@ class RunWriter:
     when another process is recording the same run; nothing is touched then. A full disk is a ConfigError at any time.
     """
 
-    def __init__(self, store: RunStore, config: Mapping, environment: Mapping, metrics: Sequence[str] = ("accuracy",)):
+    def __init__(self, store: RunStore, config: Mapping, environment: Mapping, columns: Sequence[str] = COLUMNS):
         self.store, self.config, self.environment = store, dict(config), dict(environment)
-        self.columns = columns(metrics)
+        self.columns = tuple(columns)
         self.path = store.folder / f"{store.stem(config)}.csv"
         self.part = self.path.with_suffix(".csv.part")
         self._file = None

@@ -57,7 +57,7 @@ class Run:
     @cached_property
     def network(self) -> pd.DataFrame:
         """Rows of the whole network, one per epoch, without the columns that only workers have."""
-        return self._part(np.isnan, lambda name: name != "worker" and not name.startswith("test_"))
+        return self._part(np.isnan, lambda name: name != "worker" and not self._tested(name))
 
     @cached_property
     def final(self) -> dict[str, float]:
@@ -71,12 +71,12 @@ class Run:
     @property
     def workers(self) -> pd.DataFrame:
         """Rows of the single workers, one per epoch and worker, without the columns of the network."""
-        return self._part(lambda worker: worker < self.config.get("workers", np.inf), _of_workers)
+        return self._part(lambda worker: worker < self.config.get("workers", np.inf), self._of_workers)
 
     @property
     def centres(self) -> pd.DataFrame:
         """Rows like those of ``workers``, of models that have no data of their own (numbers from ``workers`` on)."""
-        return self._part(lambda worker: worker >= self.config.get("workers", np.inf), _of_workers)
+        return self._part(lambda worker: worker >= self.config.get("workers", np.inf), self._of_workers)
 
     def _part(self, rows: Callable[[np.ndarray], np.ndarray], kept: Callable[[str], bool]) -> pd.DataFrame:
         names, numbers = self._cells
@@ -85,6 +85,9 @@ class Run:
         frame = pd.DataFrame(cells, columns=[names[i] for i in places])
         return frame.astype({name: "int64" for name in ("epoch", "step", "worker") if name in frame})
 
+    def _tested(self, name: str) -> bool:
+        """Whether a column holds the test of one model, under the run's own policy or a further one."""
+        return name.startswith(("test_", *(f"{policy}_test_" for policy in self.config.get("also") or ())))
 
-def _of_workers(name: str) -> bool:
-    return name in ("epoch", "step", "worker", "train_loss") or name.startswith("test_")
+    def _of_workers(self, name: str) -> bool:
+        return name in ("epoch", "step", "worker", "train_loss") or self._tested(name)

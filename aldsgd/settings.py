@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aldsgd.engines import ENGINES
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, whole
 from aldsgd.evaluation import POLICIES
 from aldsgd.links import Link
 from aldsgd.local import check_local
@@ -27,7 +27,9 @@ class Settings:
     or "epoch"); lr_drops: (epoch, factor) pairs of "steps", applied from that epoch on; warmup: epochs; seed: of
     models, shards, batches; start: initial models (``aldsgd.workers``); split: a name or a list of index arrays,
     dirichlet_alpha, min_shard (``aldsgd.data``); augment: crop and flip; batchnorm, bn_images: policy
-    (``aldsgd.evaluation``); eval_every: epochs between tests, the last is always tested; precision: a name of
+    (``aldsgd.evaluation``); also: further policies of the last test, whose columns begin with their name; eval_every:
+    epochs between tests, the last is always tested; interim_images: test samples of the tests before the last, spread
+    over the classes, None for all; precision: a name of
     ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by the user;
     device; engine (``aldsgd.engines``).
 
@@ -53,8 +55,10 @@ class Settings:
     min_shard: int = 1
     augment: bool = False
     batchnorm: str = "augmented"
+    also: Sequence[str] = ()
     bn_images: int = 2048
     eval_every: int = 1
+    interim_images: int | None = None
     precision: str = "float32"
     link: Link = field(default_factory=Link)
     compute_seconds: float = 0.01
@@ -67,6 +71,13 @@ class Settings:
             least = 2 if name == "bn_images" else 1  # of a single one there is no variance
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < LARGEST:
                 raise ConfigError(f"{name} = {value} must be a whole number, {least} or more and below {LARGEST:,}")
+        if self.interim_images is not None and not 1 <= whole(self.interim_images, "interim_images") < LARGEST:
+            raise ConfigError(f"interim_images = {self.interim_images} must be 1 or more, below {LARGEST:,}, or none")
+        object.__setattr__(self, "also", tuple(self.also))
+        for name in self.also:
+            if name not in POLICIES or self.also.count(name) > 1 or name == self.batchnorm:
+                others = ", ".join(policy for policy in POLICIES if policy != self.batchnorm)
+                raise ConfigError(f"also = {', '.join(map(str, self.also))} must be different ones of: {others}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed = {self.seed} must be a whole number, not negative and below 2^32")
         object.__setattr__(self, "lr", tuple(self.lr) if several(self.lr) else self.lr)

@@ -138,7 +138,12 @@ class Trainer:
         size = rows.element_size()
         lengths = {name: (tensor.shape[1], size) for name, tensor in vars(self.state).items()}
         self.meter = Meter(lengths, n, settings.link)
-        self.evaluator = Evaluator(self.data, self.task, settings.batchnorm, settings.bn_images, settings.augment)
+        # Prefix of the columns -> what tests under one policy.
+        self.evaluators = {
+            prefix: Evaluator(self.data, self.task, policy, settings.bn_images, settings.augment)
+            for prefix, policy in {"": settings.batchnorm, **{f"{name}_": name for name in settings.also}}.items()
+        }
+        self.interim = replace(self.evaluators[""], data=self.data.subset(test_limit=settings.interim_images))
         self.seconds_compute = self.seconds_evaluation = 0.0
         self.diverged: int | None = None
 
@@ -180,46 +185,50 @@ class Trainer:
         workers, hosting, n = self.workers, self.hosting, self.algorithm.n
         stats = mean_statistics(workers.modules, hosting)
         mean = hosting.mean_row(workers.parameters)
-        found = {name: hosting.gather(value) for name, value in self.evaluator.workers(workers, stats).items()}
         train_loss = hosting.gather(train_loss)
         distance = hosting.consensus_distance(workers.parameters, mean)
         centres = [hosting.bring(n + c, [self._tensors(n + c)["x"]])[0] for c in range(self.algorithm.centres)]
+        step = epoch * self.steps
+        rows = [{"epoch": epoch, "step": step, "worker": i} for i in (*range(n + len(centres)), None)]
+        for i, loss in enumerate(train_loss.tolist()):
+            rows[i]["train_loss"] = loss
+        rows[-1]["train_loss"] = train_loss.mean().item()
+        tests = self.evaluators if epoch == self.settings.epochs else {"": self.interim}
+        for prefix, evaluator in tests.items():
+            self._test(evaluator, prefix, rows, stats, mean, centres)
         if hosting.rank > 0:
             return []
-        averaged = self.evaluator.averaged(workers, mean, stats)
-        centred = [self.evaluator.averaged(workers, row.to(mean), stats) for row in centres]
         self.seconds_evaluation += time.perf_counter() - started
-        step = epoch * self.steps
-        place = {"epoch": epoch, "step": step}
-        rows = [
-            {**place, "worker": i, "train_loss": train_loss[i].item()}
-            | {f"test_{name}": values[i].item() for name, values in found.items()}
-            for i in range(n)
-        ]
-        rows += [
-            {**place, "worker": n + c} | {f"test_{name}": value for name, value in values.items()}
-            for c, values in enumerate(centred)
-        ]
-        network = {**place, "worker": None, "train_loss": train_loss.mean().item()}
+        rows[-1] |= {
+            "consensus_distance": distance,
+            "logical_bytes": self.meter.bytes,
+            "rounds": self.meter.rounds,
+            "modelled_compute_s": step * self.settings.compute_seconds,
+            "modelled_communication_s": self.meter.modelled,
+            "seconds_compute": self.seconds_compute,
+            "seconds_mixing": hosting.seconds,
+            "seconds_evaluation": self.seconds_evaluation,
+        }
+        return rows
+
+    def _test(self, evaluator: Evaluator, prefix: str, rows: list[dict], stats: list[Tensor], mean: Tensor, centres):
+        """Add to ``rows``, of the workers, the centres and the network, what a test under one policy finds."""
+        found = {name: self.hosting.gather(each) for name, each in evaluator.workers(self.workers, stats).items()}
+        if self.hosting.rank > 0:
+            return
+        models = [evaluator.averaged(self.workers, row.to(mean), stats) for row in (mean, *centres)]
+        for name, values in found.items():
+            of_centres = [model[name] for model in models[1:]]
+            for row, value in zip(rows[:-1], (*values.tolist(), *of_centres), strict=True):
+                row[f"{prefix}test_{name}"] = value
+            rows[-1][f"{prefix}averaged_{name}"] = models[0][name]
         for name, higher in self.task.metrics.items():
             low, high = found[name].min().item(), found[name].max().item()
-            network[f"worst_{name}"], network[f"best_{name}"] = (low, high) if higher else (high, low)
-            network[f"mean_{name}"] = found[name].mean().item()
-        network |= {f"averaged_{name}": value for name, value in averaged.items()}
-        rows.append(
-            network
-            | {
-                "consensus_distance": distance,
-                "logical_bytes": self.meter.bytes,
-                "rounds": self.meter.rounds,
-                "modelled_compute_s": step * self.settings.compute_seconds,
-                "modelled_communication_s": self.meter.modelled,
-                "seconds_compute": self.seconds_compute,
-                "seconds_mixing": hosting.seconds,
-                "seconds_evaluation": self.seconds_evaluation,
+            rows[-1] |= {
+                f"{prefix}worst_{name}": low if higher else high,
+                f"{prefix}mean_{name}": found[name].mean().item(),
+                f"{prefix}best_{name}": high if higher else low,
             }
-        )
-        return rows
 
     def run(
         self,

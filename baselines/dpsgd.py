@@ -12,7 +12,7 @@ from aldsgd.algorithm import Algorithm, as_graphs
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Rotation, Topology
 from aldsgd.links import Pairs
-from aldsgd.methods import Look, Method, Options, option
+from aldsgd.methods import Look, Method, Options, Variant, option
 from aldsgd.mixing import check_gossip_matrix, equal_weight_alpha
 from aldsgd.step import Exchange, Given, Gossip, Metropolis, Step
 
@@ -122,9 +122,12 @@ METHOD = Method(
     "D-PSGD",
     _build("adapt_then_combine"),
     Weights,
-    Look("#0072B2", "o", "--"),
     core=True,
     place=30,
+    variants={
+        "D-PSGD": Variant({"method": "dpsgd"}, Look("#0072B2", "o", "--")),
+        "D-PSGD, three graphs": Variant({"method": "dpsgd", "graphs": 3}, Look("#08519C", "8", "--"), standard=False),
+    },
 )
 CWA = Method("dpsgd_cwa", "D-PSGD, combine while adapting", _build("combine_while_adapt"), Weights, place=35)
 RELEASED = Method(

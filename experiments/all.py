@@ -37,11 +37,14 @@ Runs = list[tuple[str, int, RunConfig]]
 
 
 def plan(names: Iterable[str], options: argparse.Namespace) -> dict[str, Runs]:
-    """Every run of each experiment, seeds outermost."""
+    """Every run of each experiment that has the preset, seeds outermost."""
     found = {}
     for name in names:
         module = import_module(f"experiments.{name}")
-        seeds = options.seeds or getattr(module, "SEEDS", SEEDS)[options.preset]
+        known = getattr(module, "SEEDS", SEEDS)
+        if options.preset not in known:
+            continue
+        seeds = options.seeds or known[options.preset]
         found[name] = entries_of(module.configurations, options.preset, seeds, options.link)
     return found
 

@@ -34,6 +34,10 @@ class RunConfig:
     )
     train_images: int | None = option(None, "training samples used, class-balanced; none for all")
     test_images: int | None = option(None, "test samples used, class-balanced; none for all")
+    resample: bool = option(False, "choose these samples by the seed, instead of the same for all", recorded=False)
+    validation: int | None = option(
+        None, "training samples held out, class-balanced, to test on instead of the test set", recorded=False
+    )
     augment: bool = option(False, "random crop and horizontal flip")
     workers: int = option(8, "number of workers n")
     split: str = option("iid", "how the training set is dealt to the workers", "aldsgd.data:SPLITS")
@@ -62,8 +66,14 @@ class RunConfig:
     label_noise: float = option(0.0, "share of wrong labels of a noisy worker", recorded=False)
     noisy_workers: int = option(0, "number of workers with wrong labels, chosen by the seed", recorded=False)
     batchnorm: str = option("augmented", "BatchNorm statistics of tested models", "aldsgd.evaluation:POLICIES")
+    also: tuple[str, ...] = option(
+        (), "further policies for the last test, in columns of their own", "aldsgd.evaluation:POLICIES", recorded=False
+    )
     bn_images: int = option(2048, "training samples for re-estimated statistics")
     eval_every: int = option(1, "epochs between tests; the last is always tested")
+    interim_images: int | None = option(
+        None, "test samples of the tests before the last, class-balanced; none for all", recorded=False
+    )
     precision: str = option("float32", "arithmetic, as in aldsgd/precision.py", "aldsgd.precision:PRECISIONS")
     latency: float = option(50e-6, "modelled seconds per message")
     bandwidth: float = option(1.25e9, "modelled bytes per second of a link")
@@ -108,6 +118,8 @@ class RunConfig:
         found |= {"betas": "--optimizer adam or adamw"} if self.optimizer == "sgd" else {}
         found |= {} if self.optimizer == "sgd" else dict.fromkeys(("momentum", "nesterov"), "--optimizer sgd")
         found |= {} if self.schedule == "steps" else {"lr_drops": "--schedule steps"}
+        found |= {} if self.train_images or self.test_images else {"resample": "--train-images or --test-images"}
+        found |= {} if self.eval_every < self.epochs else {"interim_images": "--eval-every below --epochs"}
         return found
 
     def record(self) -> dict:
@@ -216,7 +228,7 @@ def option_names(method: str) -> set[str]:
 def from_record(record: Mapping) -> RunConfig:
     """The configuration that a record describes; fields that had no effect have their defaults."""
     known = {name: value for name, value in record.items() if name in NAMES and value is not None}
-    for name in ("lr", "lr_drops", "betas"):
+    for name in ("lr", "lr_drops", "betas", "also"):
         if isinstance(known.get(name), list):
             known[name] = tuple(tuple(v) if isinstance(v, list) else v for v in known[name])
     names = option_names(record["method"])

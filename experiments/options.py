@@ -15,7 +15,7 @@ from aldsgd.methods import choices_of, option
 from baselines import registry
 from experiments.configuration import DEFAULTS, RunConfig, option_names
 
-PRESETS = ("smoke", "cpu", "paper")
+PRESETS = ("smoke", "cpu", "mid", "paper")
 TIMEOUT = 300.0
 
 
@@ -88,8 +88,8 @@ def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: boo
     """The options that every experiment script understands; its text is the head of the script."""
     p = Parser(description=doc.strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--preset", choices=PRESETS, default=preset,
-                   help="smoke: seconds, to see that it runs; cpu: scaled down to two CPU cores; paper: the paper's "
-                        f"settings, for a GPU (default: {preset})")  # fmt: skip
+                   help="smoke: seconds, to see that it runs; cpu: scaled down to two CPU cores; mid: all of CIFAR-10, "
+                        f"CPU hours; paper: the paper's settings, for a GPU (default: {preset})")  # fmt: skip
     shown = "the experiment's own" if seeds is None else " ".join(map(str, seeds))
     p.add_argument("--seeds", type=int, nargs="+", default=seeds, metavar="SEED",
                    help=f"one run of every configuration per seed (default: {shown})")  # fmt: skip
@@ -164,8 +164,9 @@ def read_fields(options: argparse.Namespace, described: type) -> dict:
             continue
         value = given if isinstance(given, bool) else value_of(f, hints[f.name], given)
         choices = choices_of(f.metadata)
-        if choices and not f.metadata["more"] and value is not None and value not in choices:
-            raise ConfigError(f"unknown {f.name} '{value}'; choose one of: {', '.join(choices)}")
+        for one in value if choices and isinstance(value, tuple) else (value,):
+            if choices and not f.metadata["more"] and one is not None and one not in choices:
+                raise ConfigError(f"unknown {f.name} '{one}'; choose one of: {', '.join(choices)}")
         found[f.name] = value
     return found
 
@@ -176,6 +177,8 @@ def value_of(f: Field, hint, given):
     try:
         if f.name == "lr_drops":
             return tuple((int(epoch), finite(factor)) for epoch, factor in (drop.split(":") for drop in given))
+        if hint == tuple[str, ...]:
+            return tuple(given)
         if tuple in known:
             numbers = tuple(map(finite, given))
             return numbers[0] if len(numbers) == 1 and float in known else numbers

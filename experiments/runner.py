@@ -15,7 +15,7 @@ import torch
 from aldsgd.algorithm import checked
 from aldsgd.checkpoint import Checkpoints
 from aldsgd.data import split, steps_per_epoch
-from aldsgd.datasets import Data, content_hash, load
+from aldsgd.datasets import FIXED_SEED, Data, content_hash, load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
@@ -124,7 +124,7 @@ def content(config: RunConfig, execution: Execution) -> str | None:
     """Hash of the samples that a run trains on now, None where they are not at hand."""
     # All that wrong labels follow from, so that a data set without them is read and hashed once.
     noise = (config.workers, config.split, config.min_shard, config.seed, config.noisy_workers, config.label_noise)
-    place = (config.dataset, execution.data, config.train_images, config.test_images, all(noise[-2:]) and noise)
+    place = (execution.data, *samples_key(config), all(noise[-2:]) and noise)
     if place not in _CONTENTS:
         try:
             _CONTENTS[place] = content_hash(config.taught(samples_of(config, replace(execution, download=False))))
@@ -248,7 +248,8 @@ def train_run(
         def opened() -> str:
             # Another process may have completed the run since the store was asked.
             with contextlib.suppress(AlreadyComplete):
-                writers.append(stack.enter_context(store.writer(record, made, tuple(trainer.task.metrics))))
+                writer = store.writer(record, made, tuple(trainer.task.metrics), config.also)
+                writers.append(stack.enter_context(writer))
             return json.dumps(bool(writers))
 
         if not json.loads(world.first(opened)):
@@ -293,12 +294,25 @@ def checkpoints_of(store: RunStore, config: RunConfig) -> Checkpoints:
 
 def samples_of(config: RunConfig, execution: Execution) -> Data:
     """The data of a run, without the wrong labels of noisy workers."""
-    return dataset(config.dataset, execution.data, execution.download, config.train_images, config.test_images)
+    return chosen(execution.data, execution.download, *samples_key(config))
+
+
+def samples_key(config: RunConfig) -> tuple:
+    """What, of a run, fixes its samples."""
+    limits = config.train_images, config.test_images
+    return config.dataset, config.validation, *limits, config.seed if config.resample and any(limits) else FIXED_SEED
 
 
 @lru_cache(maxsize=2)
-def dataset(name: str, root: str | None, download: bool, train_images: int | None, test_images: int | None):
-    """A data set, loaded once for all runs of a script."""
+def chosen(root, download, name: str, validation: int | None, train: int | None, test: int | None, seed: int) -> Data:
+    """The samples of a run, chosen once for all runs that have the same."""
+    data = dataset(name, root, download)
+    return (data if validation is None else data.held_out(validation)).subset(train, test, seed)
+
+
+@lru_cache(maxsize=2)
+def dataset(name: str, root: str | None, download: bool) -> Data:
+    """A whole data set, loaded once for all runs of a script."""
     if ":" in name and not name.startswith("text:"):
         with registry.of_the_user(f"--data {name} fails"):
             data = registry.imported(name)()
@@ -306,4 +320,4 @@ def dataset(name: str, root: str | None, download: bool, train_images: int | Non
             raise ConfigError(f"--data {name} gives a {type(data).__name__}; return a Data, as of Data.from_arrays")
     else:
         data = load(name, root, download)
-    return data.subset(train_images, test_images)
+    return data

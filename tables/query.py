@@ -168,7 +168,7 @@ class Experiment(Runs):
     def counterpart(self, label: str, variant: str, **fields) -> Runs:
         """The runs of another method under the condition of ``label``, on as many graphs where there are such runs."""
         own = self.of(label)[0]
-        found = self.select(variant=variant, condition=own.condition, **fields)
+        found = self.select(family=variant, condition=own.condition, **fields)
         found = found.select(graphs=own.run.config.get("graphs")) or found
         return self.of(found[0].label) if found else Runs(())
 

@@ -48,6 +48,7 @@ class Ended(NamedTuple):
 def call(module, *arguments) -> Ended:
     """Call a script's ``main`` with these arguments, with nothing remembered of earlier calls."""
     runner.dataset.cache_clear()
+    runner.chosen.cache_clear()
     runner._CONTENTS.clear()
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
