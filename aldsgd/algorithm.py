@@ -35,6 +35,8 @@ class Algorithm:
     n: int
     centres = 0
     state: Mapping[str, str] = {}
+    #: Whether some of its steps judge by a second mini-batch.
+    second_draw = False
 
     def step(self, t: int) -> Step:
         """What is exchanged at step t."""
@@ -42,6 +44,10 @@ class Algorithm:
 
     def begin(self, state: SimpleNamespace) -> None:
         """Give the tensors of ``state`` (``x`` and those declared) other initial values, in place."""
+
+    def judged(self, step: Step, state: SimpleNamespace, losses: "Tensor") -> "Tensor":
+        """What exchanges know of the hosted workers' losses (w,): by default the losses that the step judges by."""
+        return losses
 
     def move(self, step: Step, state: SimpleNamespace, gradients: "Tensor", local) -> None:
         """Move every worker that acts, in place: by default the local rule along its gradient.
@@ -91,9 +97,12 @@ def advance(
     Args:
         step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them
         (``aldsgd.network``). state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's
-        own tensors. gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches.
+        own tensors. gradients: (w, P). local: the local rule. losses: (w,), by which the step judges, unless it gives
+        the numbers itself.
     """
-    heard = Heard(network, step, losses)
+    if isinstance(step.judge, tuple):
+        losses = losses.new_tensor([step.judge[worker] for worker in network.workers])
+    heard = Heard(network, step, algorithm.judged(step, state, losses))
     for exchange in step.before:
         meet(exchange, network, state, heard, local.lr)
     algorithm.move(step, state, gradients, local)

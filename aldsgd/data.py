@@ -208,7 +208,8 @@ class Batches:
     are asked for, or in which order the epochs are.
 
     shards: one int64 index array per worker, as from ``split``; batch: b; steps_per_epoch: K; pad: padding of
-    the crops. Raises ConfigError for an empty shard, a seed below zero, or b or K below one.
+    the crops; second: another walk over the same shards, independent of the first. Raises ConfigError for an empty
+    shard, a seed below zero, or b or K below one.
     """
 
     def __init__(
@@ -219,6 +220,7 @@ class Batches:
         seed: int,
         augment: bool = False,
         pad: int = PAD,
+        second: bool = False,
     ):
         self.shards = [np.asarray(shard, dtype=np.int64) for shard in shards]
         for worker, shard in enumerate(self.shards):
@@ -230,6 +232,7 @@ class Batches:
             raise ConfigError(f"the seed must be zero or more, not {seed}")
         self.batch, self.steps_per_epoch, self.seed = batch, steps_per_epoch, seed
         self.augment, self.pad = augment, pad
+        self.streams = ("second order", "second augmentation") if second else ("order", "augmentation")
 
     def epoch(self, epoch: int, workers: Sequence[int]) -> EpochPlan:
         """The plan of ``workers`` (numbers in 0..n-1, any subset, any order) for epoch 0, 1, ..."""
@@ -237,12 +240,12 @@ class Batches:
         index = torch.from_numpy(np.stack([self._walk(epoch, i) for i in workers])).view(shape)
         if not self.augment:
             return EpochPlan(index)
-        drawn = [augmentation(rng("augmentation", self.seed, w, epoch), shape[1:], self.pad) for w in workers]
+        drawn = [augmentation(rng(self.streams[1], self.seed, w, epoch), shape[1:], self.pad) for w in workers]
         return EpochPlan(index, *map(torch.stack, zip(*drawn, strict=True)))
 
     def _walk(self, epoch: int, worker: int) -> np.ndarray:
         shard, length = self.shards[worker], self.steps_per_epoch * self.batch
         first, skipped = divmod(epoch * length, len(shard))
         last = (skipped + length - 1) // len(shard)
-        passes = [rng("order", self.seed, worker, first + q).permutation(shard) for q in range(last + 1)]
+        passes = [rng(self.streams[0], self.seed, worker, first + q).permutation(shard) for q in range(last + 1)]
         return np.concatenate(passes)[skipped : skipped + length]

@@ -129,11 +129,11 @@ class Data:
         tensors = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
-    def subset(self, train_limit: int | None = None, test_limit: int | None = None, seed: int = FIXED_SEED) -> "Data":
+    def subset(self, train_limit: int | None = None, test_limit: int | None = None, seed: int | None = None) -> "Data":
         """At most so many training and test samples, spread evenly over the classes; None takes all.
 
-        The choice follows from the seed, keeps the order of the data, and a smaller limit chooses a part of
-        what a larger one does. Raises ConfigError for a limit below one.
+        The choice is fixed, or follows from ``seed``; it keeps the order of the data, and a smaller limit chooses a
+        part of what a larger one does. Raises ConfigError for a limit below one.
         """
         chosen = {}
         for part, limit in (("train", train_limit), ("test", test_limit)):
@@ -157,7 +157,7 @@ class Data:
         if not 1 <= whole(count, "the number of samples held out") < len(labels):
             raise ConfigError(f"{count} of {len(labels)} training samples cannot be held out; use fewer, 1 or more")
         held = torch.zeros(len(labels), dtype=torch.bool)
-        held[torch.from_numpy(_balanced(self._classes_of(labels), count, FIXED_SEED))] = True
+        held[torch.from_numpy(_balanced(self._classes_of(labels), count))] = True
         held = held.to(labels.device)
         return replace(
             self,
@@ -261,9 +261,10 @@ def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(std > 0, std, torch.ones_like(std))
 
 
-def _balanced(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
+def _balanced(labels: np.ndarray, limit: int, seed: int | None = None) -> np.ndarray:
     """Sorted positions of ``limit`` samples: first one of each class, then a second of each, and so on."""
-    shuffled = rng("fixed choice", seed).permutation(len(labels))
+    draws = rng("fixed choice", FIXED_SEED) if seed is None else rng("subset", seed)
+    shuffled = draws.permutation(len(labels))
     turn = np.empty(len(labels), dtype=np.int64)
     for c in np.unique(labels):
         members = shuffled[labels[shuffled] == c]

@@ -77,17 +77,17 @@ class Evaluator:
             if self.policy in ("augmented", "reestimated", "fresh"):
                 self._reestimate(model, workers)
             model.eval()
-            found = self._test(lambda inputs: scores(model, inputs, workers)[None], 1, workers)
+            found = self._test(lambda inputs: outputs(model, inputs, workers)[None], 1, workers)
         return {name: value.item() for name, value in found.items()}
 
-    def _test(self, outputs, count: int, workers: Workers) -> dict[str, Tensor]:
+    def _test(self, tested, count: int, workers: Workers) -> dict[str, Tensor]:
         loss = torch.zeros(count, dtype=torch.float64, device=workers.device)
         sums: list[Tensor | float] = [0.0] * count
         data = self.data
         size = max(1, GPU_IMAGES // count) if workers.device.type == "cuda" else TEST_BATCH
         for batch, target in zip(data.test_inputs.split(size), data.test_targets.split(size), strict=True):
             target = real(target, workers.dtype)
-            found = outputs(normalise(batch, data.mean, data.std, workers.dtype))
+            found = tested(normalise(batch, data.mean, data.std, workers.dtype))
             loss += torch.stack([workers.loss(s, target) for s in found]).double() * len(target)
             sums = [total + self.task.sums(s, target) for total, s in zip(sums, found, strict=True)]
         values = [self.task.measure(s, data.test_targets) for s in sums]
@@ -119,10 +119,10 @@ class Evaluator:
                 batch = data.train_inputs[part.to(device)]
                 if self.policy != "reestimated" and self.augmented:
                     batch = augment(batch, *(draw.to(device) for draw in augmentation(draws, (len(part),))))
-                scores(model, normalise(batch, data.mean, data.std, workers.dtype), workers)
+                outputs(model, normalise(batch, data.mean, data.std, workers.dtype), workers)
 
 
-def scores(model: nn.Module, inputs: Tensor, workers: Workers) -> Tensor:
+def outputs(model: nn.Module, inputs: Tensor, workers: Workers) -> Tensor:
     """Outputs (b, ...) of one model in the arithmetic of ``workers``."""
     # As between workers: a model may change its inputs in place, and draw at random also when it is tested.
     workers.reseed("test", workers.n)

@@ -17,11 +17,15 @@ Candidates are the worker itself first, then its active neighbours in matching o
 candidate (released code). With ``candidates="neighbours"`` the worker itself is left out, and serves only when
 nobody else does. A worker whose loss is not finite is never a leader; where no candidate is left, the worker
 follows itself.
+
+Who is best is told by the loss of the mini-batch whose gradient is taken (released code). ``judge`` has others, for
+finding out what that costs: a second mini-batch of the sender, independent of the gradient; a running average of its
+mini-batch losses; or nothing but chance, with the same matrices otherwise.
 """
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aldsgd.algorithm import Algorithm
@@ -29,6 +33,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.links import AllReduce
 from aldsgd.methods import Look, Method, Options, Variant, option
 from aldsgd.step import Exchange, Rule, Step
+from aldsgd.streams import rng
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
 
 CANDIDATES = ("closed", "neighbours")
 ORDERS = ("released", "printed")
+JUDGES = ("batch", "second", "average", "random")
+#: Weight of the past in the running average of losses.
+MEMORY = 0.9
 FORCE_SCALES = ("one", "lr")
 
 
@@ -112,11 +120,12 @@ class ALDSGD(Algorithm):
         period: leaders act at every ``period``-th step, the others are plain gossip. steps_per_epoch: when given,
             the period is counted within an epoch, as the released code does; otherwise over the whole run.
         candidates: "closed" (the worker itself and its neighbours) or "neighbours".
+        judge: whose loss is smallest is told by "batch", "second", "average" (weight MEMORY on the past, without the
+            bias of its start) or "random". seed: of the random leaders.
 
     Raises:
         ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does
-        not mix
-            once after the local move. Warns where c1 + c2 or p1 + p2 exceeds one.
+            not mix once after the local move. Warns where c1 + c2 or p1 + p2 exceeds one.
     """
 
     def __init__(
@@ -131,6 +140,8 @@ class ALDSGD(Algorithm):
         period=1,
         steps_per_epoch=None,
         candidates="closed",
+        judge="batch",
+        seed=0,
     ):
         for name, value in dict(c1=c1, c2=c2, p1=p1, p2=p2).items():
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
@@ -145,6 +156,7 @@ class ALDSGD(Algorithm):
             ("order", order, ORDERS),
             ("force_scale", force_scale, FORCE_SCALES),
             ("candidates", candidates, CANDIDATES),
+            ("judge", judge, JUDGES),
         ):
             if value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
@@ -158,7 +170,10 @@ class ALDSGD(Algorithm):
         if order == "printed":
             self.averaging |= dict(p1=0.0, p2=0.0)
             self.force = Force(p1, p2, force_scale == "lr", candidates)
-        self.period, self.steps_per_epoch = period, steps_per_epoch
+        self.period, self.steps_per_epoch, self.judge, self.seed = period, steps_per_epoch, judge, seed
+        self.second_draw = judge == "second"
+        if judge == "average":
+            self.state = {"average": "number", "weight": "number"}
         self._led: dict[Step, Step] = {}
         self.step(0)
 
@@ -174,7 +189,10 @@ class ALDSGD(Algorithm):
             if len(self._led) > 4096:  # a core whose steps never repeat
                 self._led.clear()
             self._led[step] = self.led(step)
-        return self._led[step]
+        led = self._led[step]
+        if self.judge == "random":
+            led = replace(led, judge=tuple(rng("random leader", self.seed, t).random(self.n).tolist()))
+        return led
 
     def led(self, step: Step) -> Step:
         """A step of the core with leaders."""
@@ -185,7 +203,15 @@ class ALDSGD(Algorithm):
         (exchange,) = step.after
         averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
         before = () if self.force is None else Exchange(exchange.links, self.force)
-        return Step(before, averaged, losses="links")
+        return Step(before, averaged, losses="links", judge="second" if self.judge == "second" else "batch")
+
+    def judged(self, step, state, losses):
+        if self.judge != "average":
+            return losses
+        average, weight = (tensor[: len(losses), 0] for tensor in (state.average, state.weight))
+        average.mul_(MEMORY).add_(losses, alpha=1 - MEMORY)
+        weight.mul_(MEMORY).add_(1 - MEMORY)
+        return average / weight
 
     def description(self):
         return self.core.description()
@@ -204,9 +230,12 @@ class LeaderOptions(Options):
     force_scale: str = option("one", "scaling of the force in the printed order", FORCE_SCALES)
     period: int = option(1, "leaders act at every period-th batch of an epoch")
     candidates: str = option("closed", "who may lead; closed: the worker itself too", CANDIDATES)
+    judge: str = option("batch", "what tells who is best", JUDGES)
 
     def used(self):
         found = super().used()
+        if self.judge == "batch":  # not in the records of runs before there was a choice
+            del found["judge"]
         if self.order == "released":
             del found["force_scale"]
         return found
@@ -214,7 +243,9 @@ class LeaderOptions(Options):
 
 def _build(o: LeaderOptions, setting) -> ALDSGD:
     own = (setting.core(), o.c1, o.c2, o.p1, o.p2, o.order, o.force_scale, o.period)
-    return ALDSGD(*own, steps_per_epoch=setting.steps_per_epoch, candidates=o.candidates)
+    return ALDSGD(
+        *own, steps_per_epoch=setting.steps_per_epoch, candidates=o.candidates, judge=o.judge, seed=setting.seed
+    )
 
 
 def _variant(look: Look, standard=True, **changes) -> Variant:

@@ -48,14 +48,25 @@ def check_experiment(root, name: str, preset: str) -> None:
         raise ConfigError(f"{path} lists runs of preset {listed}: give a smoke run another folder with --results")
 
 
-def write_experiment(root, name: str, preset: str, entries: Iterable[tuple[str, int, Mapping]]) -> Path:
+def write_experiment(
+    root,
+    name: str,
+    preset: str,
+    entries: Iterable[tuple[str, int, Mapping]],
+    conditions: Mapping[str, str] | None = None,
+) -> Path:
     """Write ``root/experiments/<name>.json``: which runs the tables and figures of an experiment are made of.
 
-    ``entries`` holds (label, seed, configuration) triples; the label names the curve or the row. Written
-    atomically, replacing the list of an earlier preset. Raises ConfigError if it cannot be written, a label has the
-    same seed twice, or smoke runs would replace others.
+    ``entries`` holds (label, seed, configuration) triples; the label names the curve or the row. ``conditions``: label
+    -> under which condition its runs were made, where that does not follow from their configurations, such as where
+    each method has a learning rate of its own. Written atomically, replacing the list of an earlier preset. Raises
+    ConfigError if it cannot be written, a label has the same seed twice, or smoke runs would replace others.
     """
-    runs = [{"label": label, "seed": int(seed), "key": key(config)} for label, seed, config in entries]
+    runs = [
+        {"label": label, "seed": int(seed), "key": key(config)}
+        | ({"condition": conditions[label]} if conditions and label in conditions else {})
+        for label, seed, config in entries
+    ]
     if _repeated(runs):
         raise ConfigError(f"experiment {name} lists a label twice with the same seed: give each run its own label")
     check_experiment(root, name, preset)
@@ -73,9 +84,13 @@ def read_experiment(root, name: str) -> dict:
     path = path_of(root, name)
     try:
         listing = json.loads(path.read_text(encoding="utf-8"))
-        runs = [{"label": entry["label"], "seed": entry["seed"], "key": entry["key"]} for entry in listing["runs"]]
-        kinds = {tuple(type(value) for value in entry.values()) for entry in runs}
-        if kinds == {(str, int, str)} and not _repeated(runs):
+        runs = [
+            {"label": entry["label"], "seed": entry["seed"], "key": entry["key"], "condition": entry.get("condition")}
+            for entry in listing["runs"]
+        ]
+        kinds = {tuple(type(value) for value in list(entry.values())[:3]) for entry in runs}
+        named = all(isinstance(entry["condition"], str | None) for entry in runs)
+        if kinds == {(str, int, str)} and named and not _repeated(runs):
             return {"experiment": name, "preset": str(listing["preset"]), "runs": runs}
     except FileNotFoundError:
         raise MissingRuns(f"{path} is not there: make it with python -m experiments.{name}") from None

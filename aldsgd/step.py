@@ -107,12 +107,15 @@ class Step:
 
     before, after: exchanges before and after the move, in order; one alone need not be a tuple. losses: the mini-batch
     losses that are sent ahead: "links" over the links of the first exchange (4 bytes in each message), "all" to
-    everyone, or None. acting: the workers that compute a gradient and move, None for all.
+    everyone, or None. judge: which losses those are: "batch", of the mini-batches; "second", of the models before the
+    move on a second mini-batch of each worker's shard, drawn for this alone; or one number for each worker, which
+    follows from the schedule and need not be sent. acting: the workers that compute a gradient and move, None for all.
     """
 
     before: tuple[Exchange, ...] = ()
     after: tuple[Exchange, ...] = ()
     losses: str | None = None
+    judge: str | tuple[float, ...] = "batch"
     acting: tuple[int, ...] | None = None
 
     def __post_init__(self):
@@ -120,6 +123,8 @@ class Step:
         object.__setattr__(self, "after", in_order(self.after))
         if self.losses not in (None, "links", "all"):
             raise ConfigError(f"losses = {self.losses!r} of a step must be None, 'links' or 'all'")
+        if not isinstance(self.judge, tuple) and self.judge not in ("batch", "second"):
+            raise ConfigError(f"judge = {self.judge!r} of a step must be 'batch', 'second' or a number for each worker")
         if self.losses != "all" and not self.fixed:
             raise ConfigError("a broadcast from whoever has the smallest loss needs the losses of all: losses='all'")
 
@@ -154,8 +159,9 @@ def costs(step: Step, row: dict[str, tuple[int, int]], n: int, link: Link) -> li
 
     row: for each tensor that may travel, (numbers in a row, bytes of each). n: number of workers with data.
     """
-    found, ahead = [], LOSS_BYTES if step.losses == "links" else 0
-    if step.losses == "all":  # an all-gather around a ring, no round of models
+    told = not isinstance(step.judge, tuple)
+    found, ahead = [], LOSS_BYTES if step.losses == "links" and told else 0
+    if step.losses == "all" and told:  # an all-gather around a ring, no round of models
         found.append((0, n * (n - 1) * LOSS_BYTES, (n - 1) * link.seconds(LOSS_BYTES)))
     for exchange in step.exchanges:
         message = ahead  # losses travel once, also where models travel twice

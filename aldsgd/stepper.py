@@ -17,7 +17,9 @@ from torch import Tensor
 from aldsgd.algorithm import Algorithm, advance
 from aldsgd.data import EpochPlan, augment, normalise, real
 from aldsgd.datasets import Data
+from aldsgd.evaluation import outputs
 from aldsgd.local import LocalRule
+from aldsgd.rows import untouched
 from aldsgd.step import Step
 from aldsgd.workers import Workers
 
@@ -58,8 +60,10 @@ class Stepper:
         self.captured = possible if capture is None else capture and possible
         self.capture_update = self.captured and capture_update
         self.plan: EpochPlan | None = None
+        self.second: EpochPlan | None = None
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.losses = torch.zeros(len(workers.hosted), dtype=workers.dtype, device=device)
+        self.scores = torch.zeros_like(self.losses)
         self.total = torch.zeros(len(workers.hosted), dtype=torch.float64, device=device)
         self.taken = torch.zeros(len(workers.hosted), dtype=torch.float64, device=device)
         self.alive = torch.ones((), dtype=torch.bool, device=device)
@@ -70,10 +74,12 @@ class Stepper:
         self.updates: dict = {}
         self.clock = EventClock() if device.type == "cuda" else None
 
-    def begin(self, plan: EpochPlan) -> None:
-        """Start an epoch of ``plan``."""
+    def begin(self, plan: EpochPlan, second: EpochPlan | None = None) -> None:
+        """Start an epoch of ``plan``; ``second``: the mini-batches of steps that judge by them."""
+        device = self.workers.device
+        if second is not None:
+            self.second = EpochPlan(*(part if part is None else part.to(device) for part in parts(second)))
         if self.plan is None:
-            device = self.workers.device
             self.plan = EpochPlan(*(part if part is None else part.to(device) for part in parts(plan)))
         else:
             for place, part in zip(parts(self.plan), parts(plan), strict=True):
@@ -98,6 +104,8 @@ class Stepper:
             self.replayed_pass(t)
         if self.clock is not None:
             self.clock.mark()
+        if step.judge == "second":
+            self.judge()
         replay = None
         if self.capture_update and self.local.constant and step.fixed and acting is None:
             replay = self.replayed_update(step)
@@ -139,7 +147,7 @@ class Stepper:
         The loss of a worker that does not act stays that of its last step, and its gradient is of no meaning.
         """
         workers = self.workers
-        inputs, targets = self.fetch()
+        inputs, targets = self.fetch(self.plan, self.position)
         if acting is None:
             self.losses.copy_(workers.compute_gradients(inputs, targets, t))
             self.total.add_(self.losses)
@@ -153,10 +161,18 @@ class Stepper:
         self.lived.add_(self.alive)
         self.position.add_(1)
 
-    def fetch(self) -> tuple[Tensor, Tensor]:
-        """Inputs (w, b, ...) and targets (w, b, ...) at ``position`` of the epoch's plan."""
+    @torch.no_grad()
+    def judge(self) -> None:
+        """Losses of the models as they are on the second mini-batch of the step just begun; only numbers remain."""
+        inputs, targets = self.fetch(self.second, self.position - 1)
+        for i, module in enumerate(self.workers.modules):
+            with untouched(module), self.workers.arithmetic.flags():
+                self.scores[i] = self.workers.loss(outputs(module, inputs[i], self.workers), targets[i])
+
+    def fetch(self, plan: EpochPlan, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (w, b, ...) and targets (w, b, ...) at a ``position`` (1,) of a plan of the epoch."""
         index, dy, dx, flip = (
-            part if part is None else part.index_select(1, self.position).squeeze(1) for part in parts(self.plan)
+            part if part is None else part.index_select(1, position).squeeze(1) for part in parts(plan)
         )
         images = self.data.train_inputs[index.reshape(-1)]
         if flip is not None:
@@ -168,7 +184,8 @@ class Stepper:
     def update(self, step: Step, acting: list[int] | None = None) -> None:
         """Choose leaders, move and mix."""
         local = self.local if acting is None else Acting(self.local, acting)
-        advance(self.algorithm, step, self.network, self.state, self.workers.gradients, local, self.losses)
+        losses = self.scores if step.judge == "second" else self.losses
+        advance(self.algorithm, step, self.network, self.state, self.workers.gradients, local, losses)
 
 
 class Acting:

@@ -99,7 +99,9 @@ class Trainer:
         else:
             shards = checked_shards(settings.split, samples, n)
         self.steps = steps_per_epoch(sum(map(len, shards)), n, settings.batch)
-        self.batches = Batches(shards, settings.batch, self.steps, settings.seed, settings.augment)
+        walk = shards, settings.batch, self.steps, settings.seed, settings.augment
+        self.batches = Batches(*walk)
+        self.second = Batches(*walk, second=True) if algorithm.second_draw else None
         self.hosting = hosting or LocalNetwork(n, settings.device, algorithm.centres)
         self.workers = Workers(
             build,
@@ -157,7 +159,8 @@ class Trainer:
     def train_epoch(self, epoch: int, on_step: Callable[[int, Tensor], None] = lambda step, losses: None) -> Tensor:
         """Train one epoch (counted from 0). Returns each worker's mean training loss (w,), float64."""
         started, mixing = time.perf_counter(), self.hosting.seconds
-        self.stepper.begin(self.batches.epoch(epoch, self.workers.hosted))
+        second = self.second.epoch(epoch, self.workers.hosted) if self.second else None
+        self.stepper.begin(self.batches.epoch(epoch, self.workers.hosted), second)
         for k in range(self.steps):
             t = epoch * self.steps + k
             self.hosting.step = t

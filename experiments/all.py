@@ -21,7 +21,7 @@ from aldsgd.records import RunStore
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
 from experiments.options import execution, parser
-from experiments.scales import SEEDS, entries_of
+from experiments.scales import SEEDS, conditions_of, entries_of
 
 #: In the order in which they are run: those that answer most, and share most, come first.
 EXPERIMENTS = (
@@ -138,7 +138,9 @@ def write_lists(entries: dict[str, Runs], store: RunStore, preset: str) -> None:
     """List the runs of every experiment that has a complete one, so that its table and figure can be made."""
     for name, runs in entries.items():
         if any(store.load(config.record()) is not None for _, _, config in runs):
-            write_experiment(store.root, name, preset, [(label, seed, c.record()) for label, seed, c in runs])
+            conditions = conditions_of(import_module(f"experiments.{name}").configurations, preset)
+            listed = [(label, seed, config.record()) for label, seed, config in runs]
+            write_experiment(store.root, name, preset, listed, conditions)
 
 
 def train(tasks: Runs, clock: Clock, how) -> None:

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ import torch
 from aldsgd.algorithm import checked
 from aldsgd.checkpoint import Checkpoints
 from aldsgd.data import split, steps_per_epoch
-from aldsgd.datasets import FIXED_SEED, Data, content_hash, load
+from aldsgd.datasets import Data, content_hash, load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
@@ -36,14 +36,22 @@ from experiments.pool import Pool
 Entry = tuple[str, int, RunConfig]
 
 
-def run_experiment(session: Session, name: str, entries: list[Entry], execution: Execution, preset: str) -> RunStore:
+def run_experiment(
+    session: Session,
+    name: str,
+    entries: list[Entry],
+    execution: Execution,
+    preset: str,
+    conditions: Mapping[str, str] | None = None,
+) -> RunStore:
     """Train what the store lacks of ``entries``, and list the runs for tables; the store then has all.
 
     Between processes the ranks above 0 end here, because the tables that follow are rank 0's.
     Raises ConfigError before any training where a configuration, the data or the results folder cannot be used.
     """
     store = train_missing(session, name, entries, execution, preset)
-    write_experiment(execution.results, name, preset, [(label, seed, c.record()) for label, seed, c in entries])
+    listed = [(label, seed, config.record()) for label, seed, config in entries]
+    write_experiment(execution.results, name, preset, listed, conditions)
     return store
 
 
@@ -300,11 +308,11 @@ def samples_of(config: RunConfig, execution: Execution) -> Data:
 def samples_key(config: RunConfig) -> tuple:
     """What, of a run, fixes its samples."""
     limits = config.train_images, config.test_images
-    return config.dataset, config.validation, *limits, config.seed if config.resample and any(limits) else FIXED_SEED
+    return config.dataset, config.validation, *limits, config.seed if config.resample and any(limits) else None
 
 
 @lru_cache(maxsize=2)
-def chosen(root, download, name: str, validation: int | None, train: int | None, test: int | None, seed: int) -> Data:
+def chosen(root, download, name: str, validation: int | None, train: int | None, test: int | None, seed: int | None):
     """The samples of a run, chosen once for all runs that have the same."""
     data = dataset(name, root, download)
     return (data if validation is None else data.held_out(validation)).subset(train, test, seed)

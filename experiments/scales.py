@@ -14,8 +14,9 @@ from aldsgd.errors import ConfigError
 from baselines.registry import VARIANTS
 from experiments.configuration import RunConfig, linked
 
-#: One run of an experiment: the label of its curve or table row, and its configuration.
-Entry = tuple[str, RunConfig]
+#: One run of an experiment: the label of its curve or table row, and its configuration; third, the name of the
+#: condition under which methods are compared, where that does not follow from the configurations.
+Entry = tuple[str, RunConfig] | tuple[str, RunConfig, str]
 SEEDS = {"smoke": (0, 1), "cpu": (0, 1, 2, 3, 4), "paper": (0, 1, 2, 3, 4)}
 #: Of the experiments that have a preset mid.
 MID_SEEDS = SEEDS | {"mid": (0, 1, 2, 3, 4)}
@@ -45,6 +46,14 @@ MID = RunConfig(
     dataset="cifar10", model="resnet_small", augment=True, graph=GRAPH, also=("own", "fresh"),
     lr=0.4, lr_drops=((10, 0.1), (15, 0.1)), epochs=20, interim_images=2000,
 )  # fmt: skip
+#: For breadth, tested at the end alone.
+MID_CNN = MID.but(model="cnn", eval_every=20, interim_images=None)
+#: No statistics of BatchNorm, so that no policy of theirs is mixed into the averaged model.
+GROUPS = MID.but(model="resnet_small_gn", eval_every=20, interim_images=None, also=())
+#: Today's practice.
+MOMENTUM = MID.but(
+    momentum=0.9, nesterov=True, schedule="cosine", lr=0.08, lr_drops=(), eval_every=20, interim_images=None
+)
 PAPER_CIFAR10 = RunConfig(
     dataset="cifar10", model="resnet50_narrow", augment=True, graph=GRAPH,
     lr=0.4, lr_drops=((100, 0.1), (150, 0.1)), epochs=200, eval_every=5,
@@ -78,7 +87,12 @@ def every_method(base: RunConfig) -> list[Entry]:
 
 def entries_of(configurations: Callable[[str, int], list[Entry]], preset: str, seeds, link: str | None = None) -> list:
     """(label, seed, configuration) of every run of an experiment, seeds outermost."""
-    return [(label, seed, linked(config, link)) for seed in seeds for label, config in configurations(preset, seed)]
+    return [(label, seed, linked(config, link)) for seed in seeds for label, config, *_ in configurations(preset, seed)]
+
+
+def conditions_of(configurations: Callable[[str, int], list[Entry]], preset: str) -> dict[str, str]:
+    """Label -> name of its condition, of the entries that give one."""
+    return {label: named[0] for label, _, *named in configurations(preset, 0) if named}
 
 
 def script(file: str, doc: str, configurations: Callable[[str, int], list[Entry]], seeds=SEEDS, **defaults) -> None:
@@ -102,7 +116,7 @@ def script(file: str, doc: str, configurations: Callable[[str, int], list[Entry]
 
         name = Path(file).stem
         entries = entries_of(configurations, options.preset, options.seeds, options.link)
-        run_experiment(session, name, entries, how, options.preset)
+        run_experiment(session, name, entries, how, options.preset, conditions_of(configurations, options.preset))
         print(paper_tables.render(name, how.results))
 
     command(main)

@@ -11,7 +11,9 @@ Expect:   each best rate lies inside its grid; a test compares it with the one t
 """
 
 from experiments.configuration import RunConfig
-from experiments.scales import CIFAR10, CIFAR100, MID, SMALL, TUNING_SEED, Entry, method, script
+from experiments.scales import (
+    CIFAR10, CIFAR100, GROUPS, MID, MID_CNN, MOMENTUM, SMALL, TUNING_SEED, Entry, method, script,
+)  # fmt: skip
 
 RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 SEEDS = dict.fromkeys(("smoke", "cpu", "mid", "paper"), (TUNING_SEED,))
@@ -22,7 +24,16 @@ SETTINGS: dict[str, tuple[RunConfig, tuple[str, ...], tuple[float, ...]]] = {
         MID,
         ("D-PSGD", "all-reduce", "AL-DSGD, three graphs", "AL-DSGD on D-PSGD", "D-PSGD, three graphs", "MATCHA",
          "AL-DSGD on MATCHA", "no exchange", "D-PSGD (released schedule)"),
-        (0.1, 0.2, 0.4, 0.8),
+        (0.2, 0.4, 0.8, 1.6),
+    ),
+    "cnn, 100 %": (MID_CNN.but(graph="paper:100"), GOSSIP, (0.2, 0.4, 0.8, 1.6)),
+    # Workers of a single graph of 38.5 % cannot all agree.
+    "cnn, 38.5 %": (MID_CNN.but(graph="paper:38.5", disconnected=True), GOSSIP, (0.2, 0.4, 0.8, 1.6)),
+    "GroupNorm": (GROUPS, ("D-PSGD", "AL-DSGD, three graphs", "all-reduce"), (0.2, 0.4, 0.8, 1.6)),
+    "momentum": (
+        MOMENTUM,
+        ("D-PSGD", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "all-reduce"),
+        (0.02, 0.04, 0.08, 0.16),
     ),
 }  # fmt: skip
 
@@ -30,7 +41,8 @@ SETTINGS: dict[str, tuple[RunConfig, tuple[str, ...], tuple[float, ...]]] = {
 def held_out(base: RunConfig) -> RunConfig:
     """The same setting at half the epochs, tested once on training images that it does not train on."""
     half = tuple((round(epoch / 2), factor) for epoch, factor in base.lr_drops)
-    return base.but(validation=5000, epochs=base.epochs // 2, lr_drops=half, eval_every=base.epochs // 2, also=())
+    changes = dict(epochs=base.epochs // 2, lr_drops=half, eval_every=base.epochs // 2, interim_images=None)
+    return base.but(validation=5000, also=(), **changes)
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:

@@ -146,10 +146,11 @@ class Experiment(Runs):
         listing = read_experiment(root, name)
         self.name, self.preset, self.listed = name, listing["preset"], len(listing["runs"])
         found = load_experiment(root, name, partial=not whole)
-        numbers, representatives = {}, []
+        given = {entry["label"]: entry["condition"] for entry in listing["runs"] if entry["condition"] is not None}
+        names, numbers, representatives = list(dict.fromkeys(given.values())), {}, []
         for label, _, run in found:
             if label not in numbers:
-                numbers[label] = _condition(run.config, representatives)
+                numbers[label] = names.index(given[label]) if given else _condition(run.config, representatives)
         super().__init__(
             Entry(label, seed, run, variant_of(run.config), variant_of(run.config | {"graphs": 1}), numbers[label])
             for label, seed, run in found

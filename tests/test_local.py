@@ -117,8 +117,8 @@ def test_without_exchange_workers_are_torchs_own_optimizers_bit_for_bit(settings
     batches = []
     fetch = trainer.stepper.fetch
 
-    def fetched():
-        batches.append(fetch())
+    def fetched(*where):
+        batches.append(fetch(*where))
         return batches[-1]
 
     trainer.stepper.fetch = fetched

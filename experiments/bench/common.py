@@ -48,7 +48,7 @@ class Steps(Stepper):
         super().__init__(workers, algorithm, network, None, SimpleNamespace(x=workers.rows), local)
         self.images, self.labels, self.t = images, labels, 0
 
-    def fetch(self) -> tuple[Tensor, Tensor]:
+    def fetch(self, plan, position) -> tuple[Tensor, Tensor]:
         """The batches, every time."""
         return self.images, self.labels
 
