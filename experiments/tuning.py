@@ -12,7 +12,17 @@ Expect:   each best rate lies inside its grid; a test compares it with the one t
 
 from experiments.configuration import RunConfig
 from experiments.scales import (
-    CIFAR10, CIFAR100, GROUPS, MID, MID_CNN, MOMENTUM, SMALL, TUNING_SEED, Entry, method, script,
+    CIFAR10,
+    CIFAR100,
+    GROUPS,
+    MID,
+    MID_CNN,
+    MOMENTUM,
+    SMALL,
+    TUNING_SEED,
+    Entry,
+    method,
+    script,
 )  # fmt: skip
 
 RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
