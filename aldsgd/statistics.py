@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from aldsgd.errors import ConfigError
 
@@ -95,3 +95,28 @@ def verdict(difference: Interval | None, higher_is_better: bool = True) -> str:
     if difference.high < 0:
         return "worse" if higher_is_better else "better"
     return ""
+
+
+def p_value(difference: Interval) -> float:
+    """Two-sided p of the t test that the mean is zero, from an interval of ``n`` values; NaN where it has no width.
+
+    Equal values leave no doubt: 1 where they are all zero, else 0.
+    """
+    if difference.half_width == 0:
+        return 1.0 if difference.mean == 0 else 0.0
+    freedom = difference.n - 1
+    t = difference.mean / difference.half_width * stdtrit(freedom, (1 + difference.level) / 2)
+    return float(2 * stdtr(freedom, -abs(t)))
+
+
+def holm(p: Mapping[str, float], tests: int | None = None) -> dict[str, float]:
+    """Holm's step-down correction (Holm 1979): name -> corrected p, for ``tests`` hypotheses of which these are known.
+
+    Those that are not known count as if they had the largest p, so that a correction never becomes stricter later.
+    """
+    ordered, found, least = sorted(p, key=p.__getitem__), {}, 0.0
+    total = len(p) if tests is None else tests
+    for place, name in enumerate(ordered):
+        least = max(least, min(1.0, (total - place) * p[name]))
+        found[name] = least
+    return found

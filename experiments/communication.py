@@ -5,20 +5,32 @@ What:     logical bytes, rounds and modelled time until the mean worker reaches 
           for a link). One exchange (released order) against two (printed order), against ring all-reduce, which sends
           14 models a step over all 8 workers where gossip on a ring of degree 2 sends 16: slightly more.
           The target: 95 % of the final mean accuracy of D-PSGD on the same graph, mean over the seeds.
-          cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). paper: 200 epochs of all of it.
+          cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). mid: the runs of ``convergence``, and MATCHA
+          at twice the epochs, for accuracy at equal bytes. paper: 200 epochs of all of it.
 Command:  python -m experiments.communication --data DIR
 Hardware: one CPU core; 55 runs of about 13 s each, 12 minutes (40 of them are shared with other experiments).
 Expect:   MATCHA sends half of D-PSGD's bytes; AL-DSGD adds 4 bytes a message; the printed order doubles the bytes.
 """
 
 from experiments.ablation import PARTS
-from experiments.scales import CIFAR10, EVERY, Entry, method, script
+from experiments.rates import at_own_rates
+from experiments.scales import CIFAR10, EVERY, MAIN, MID, MID_SEEDS, Entry, method, script, twice
+
+SEEDS = MID_SEEDS
 
 COMPARED = [label for label in EVERY if label not in ("no exchange", "AL-DSGD on released schedule")]
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
-    """The methods on the base graph, the printed order, and two methods on the ring."""
+    """The methods on the base graph, the printed order, and two methods on the ring; in preset mid each method at its
+    own rate, and MATCHA, which sends half, at twice the epochs too."""
+    if preset == "mid":
+        gossip = [label for label in MAIN if label != "no exchange"]
+        (entry,) = at_own_rates("resnet_small", MID.but(seed=seed), ["MATCHA"])
+        return [
+            *at_own_rates("resnet_small", MID.but(seed=seed), gossip),
+            ("MATCHA, twice the epochs", twice(entry[1]), "twice the epochs"),
+        ]
     base = CIFAR10[preset].but(seed=seed)
     printed = method(base, "AL-DSGD on D-PSGD").but(**PARTS["printed order, force x 1"])
     return [
@@ -29,4 +41,4 @@ def configurations(preset: str, seed: int) -> list[Entry]:
 
 
 if __name__ == "__main__":
-    script(__file__, __doc__, configurations)
+    script(__file__, __doc__, configurations, SEEDS)

@@ -3,6 +3,9 @@
 The choice is made in ``experiments.tuning`` with a seed that no experiment uses; a test compares it with those runs.
 """
 
+from collections.abc import Iterable
+
+from aldsgd.errors import ConfigError
 from experiments.configuration import RunConfig
 from experiments.scales import Entry, method
 
@@ -10,6 +13,16 @@ from experiments.scales import Entry, method
 OWN: dict[str, dict[str, float]] = {}
 
 
-def at_own(setting: str, base: RunConfig, labels) -> list[Entry]:
-    """Each method on one base configuration, at its own best rate in that setting."""
-    return [(label, method(base, label).but(lr=OWN[setting][label])) for label in labels]
+def own_rate(setting: str, label: str) -> float:
+    """The rate of a method. Raises ConfigError where none has been chosen."""
+    try:
+        return OWN[setting][label]
+    except KeyError:
+        raise ConfigError(
+            f"no rate has been chosen for {label} in setting {setting}; run python -m experiments.tuning --preset mid"
+        ) from None
+
+
+def at_own_rates(setting: str, base: RunConfig, labels: Iterable[str]) -> list[Entry]:
+    """Each method on one base configuration at its own rate in that setting; all under one condition."""
+    return [(label, method(base, label).but(lr=own_rate(setting, label)), "own rates") for label in labels]

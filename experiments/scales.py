@@ -71,6 +71,12 @@ def method(base: RunConfig, label: str) -> RunConfig:
     return base.but(**VARIANTS[label].changes)
 
 
+def twice(config: RunConfig) -> RunConfig:
+    """The same run at twice the epochs, with the drops of the rate where they were."""
+    drops = tuple((2 * epoch, factor) for epoch, factor in config.lr_drops)
+    return config.but(epochs=2 * config.epochs, lr_drops=drops, eval_every=config.eval_every)
+
+
 #: What the main comparison of preset mid trains.
 MAIN = (
     "no exchange", "D-PSGD (released schedule)", "D-PSGD", "D-PSGD, three graphs", "MATCHA", "all-reduce",

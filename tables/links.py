@@ -1,5 +1,6 @@
 """The modelled time of a recorded run on another link; nothing is trained again for it."""
 
+import numpy as np
 import pandas as pd
 
 from aldsgd.errors import ConfigError
@@ -48,3 +49,11 @@ def first_reached(run: Run, target: float) -> int | None:
     """Row of ``run.network`` at which the mean worker first reaches ``target`` at a test; None if never."""
     reached = run.network[f"mean_{run.metrics[0]}"] >= target
     return int(reached.idxmax()) if reached.any() else None
+
+
+def accuracy_at(run: Run, sent: float) -> float:
+    """The mean worker's metric when ``sent`` logical bytes had been sent, on the line between two tests; NaN beyond
+    the last or before the first."""
+    rows = run.network
+    values, spent = rows[f"mean_{run.metrics[0]}"], rows["logical_bytes"]
+    return float(np.interp(sent, spent, values, left=np.nan, right=np.nan))

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from aldsgd.listings import MissingRuns, load_experiment, read_experiment
@@ -13,7 +14,8 @@ from aldsgd.statistics import Interval, by_seed, mean_interval, paired_by_seed
 from baselines.registry import VARIANTS, method_fields, variant_of
 
 #: What each run had reached at its last epoch, of the first metric of its task: fractions, ||X - JX||^2/n, logical
-#: bytes / 10^6, modelled computation plus communication; area is the mean over the tested epochs of the mean worker.
+#: bytes / 10^6, modelled computation plus communication; area is the mean over the tested epochs of the mean worker;
+#: under a further policy of BatchNorm, NaN where the run was not tested under it.
 VALUES = {
     **{which: lambda run, which=which: run.final[f"{which}_{run.metrics[0]}"]
        for which in ("worst", "mean", "best", "averaged")},
@@ -22,6 +24,8 @@ VALUES = {
     "seconds": lambda run: run.final["modelled_compute_s"] + run.final["modelled_communication_s"],
     "loss": lambda run: run.final["train_loss"],
     "area": lambda run: float(run.network[f"mean_{run.metrics[0]}"].mean()),
+    **{f"{policy}_{which}": lambda run, column=f"{policy}_{which}": run.final.get(f"{column}_{run.metrics[0]}", np.nan)
+       for policy in ("own", "fresh") for which in ("worst", "mean", "best", "averaged")},
 }  # fmt: skip
 
 
@@ -29,7 +33,8 @@ class Entry(NamedTuple):
     """One complete run: its label and seed in the listing, the variant of the method, and the number of the condition.
 
     ``family`` is the variant that the method would be on one graph. Runs of one condition agree in every field that is
-    not the method's own; a method without a graph joins the first condition that agrees in the rest.
+    not the method's own; a method without a graph joins the first condition that agrees in the rest. ``named``: the
+    name that the listing gives the condition, if it does.
     """
 
     label: str
@@ -38,6 +43,7 @@ class Entry(NamedTuple):
     variant: str
     family: str
     condition: int
+    named: str | None = None
 
 
 class Runs(Sequence):
@@ -112,6 +118,10 @@ class Runs(Sequence):
 
         return Runs(e for e in self if all(value(e, name) == wanted for name, wanted in fields.items()))
 
+    def under(self, condition: str) -> "Runs":
+        """Those made under a condition of this name."""
+        return Runs(entry for entry in self if entry.named == condition)
+
     def values(self, column: str) -> dict[int, float]:
         """seed -> one of ``VALUES``, of the first label among these runs."""
         return (
@@ -152,7 +162,15 @@ class Experiment(Runs):
             if label not in numbers:
                 numbers[label] = names.index(given[label]) if given else _condition(run.config, representatives)
         super().__init__(
-            Entry(label, seed, run, variant_of(run.config), variant_of(run.config | {"graphs": 1}), numbers[label])
+            Entry(
+                label,
+                seed,
+                run,
+                variant_of(run.config),
+                variant_of(run.config | {"graphs": 1}),
+                numbers[label],
+                given.get(label),
+            )
             for label, seed, run in found
         )
 

@@ -7,7 +7,16 @@ import pytest
 from scipy import stats
 
 from aldsgd.errors import ConfigError
-from aldsgd.statistics import Interval, by_seed, mean_interval, paired_by_seed, paired_interval, verdict
+from aldsgd.statistics import (
+    Interval,
+    by_seed,
+    holm,
+    mean_interval,
+    p_value,
+    paired_by_seed,
+    paired_interval,
+    verdict,
+)
 
 
 def test_hand_worked_example():
@@ -118,3 +127,16 @@ def test_verdict(mean, half, n, level, word):
 
 def test_verdict_without_pairs():
     assert verdict(None) == ""
+
+
+def test_p_values_and_holm_are_those_of_the_textbook():
+    draws = np.random.default_rng(3)
+    for n in (5, 9):
+        a, b = draws.normal(size=n), draws.normal(size=n) + 0.4
+        assert p_value(paired_interval(a, b)) == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-12)
+    assert p_value(mean_interval([0.0, 0.0])) == 1 and p_value(mean_interval([2.0, 2.0])) == 0
+    # Holm 1979: the smallest times m, the next times m - 1, never below one before it, never above one.
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.5}) == pytest.approx(
+        {"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.5}
+    )
+    assert holm({"a": 0.01, "b": 0.3}, tests=8) == pytest.approx({"a": 0.08, "b": 1.0})

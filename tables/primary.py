@@ -1,0 +1,165 @@
+"""The eight primary comparisons, named before the runs of preset mid were made, with Holm's correction over the eight.
+
+Everything else that is compared is exploratory. Each is the mean over seeds of a paired difference, every method at its
+own best rate (``experiments.rates``); p is that of the paired t test, two-sided. A word needs a corrected p below
+LEVEL. The ceiling is what perfect mixing, all-reduce, gains over the same reference in the same runs: a claim above it
+could not have been seen.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aldsgd.statistics import MIN_PAIRS, Interval, holm, p_value, paired_by_seed
+from tables.base import Cell, Estimate, Table, plus_minus, scaled, table
+from tables.links import accuracy_at
+from tables.query import Experiment, Runs, Unmeasured, experiment
+
+LEVEL = 0.05
+OWN_RATES = "own rates"
+#: seed -> value of ours, and of theirs.
+Pair = tuple[Mapping[int, float], Mapping[int, float]]
+Source = Mapping[str, Experiment | Unmeasured]
+
+
+@dataclass(frozen=True)
+class Primary:
+    """One comparison: which claim it tests, its words, the experiments it needs, what is compared, and the ceiling.
+
+    claimed: the smallest gain claimed, a fraction. ceiling: as ``pair``, None where all-reduce was not run beside it.
+    """
+
+    name: str
+    claim: str
+    text: str
+    experiments: tuple[str, ...]
+    pair: Callable[[Source], Pair]
+    ceiling: Callable[[Source], Pair] | None = None
+    claimed: float | None = None
+
+    def difference(self, source: Source) -> Interval | None:
+        """Ours less theirs; None where no seed is shared."""
+        return paired_by_seed(*self.pair(source))
+
+    def most(self, source: Source) -> Interval | None:
+        """What all-reduce gains over the same reference."""
+        return paired_by_seed(*self.ceiling(source)) if self.ceiling else None
+
+
+def last(name: str, ours: str, theirs: str, column: str) -> Callable[[Source], Pair]:
+    """A column at the end of the runs at own rates, of two methods."""
+
+    def pair(source: Source) -> Pair:
+        runs = source[name].under(OWN_RATES)
+        return tuple(runs.select(variant=label).values(column) for label in (ours, theirs))
+
+    return pair
+
+
+def sparse_less_dense(source: Source) -> Pair:
+    """What leaders add to the same three graphs, worst worker: at 38.5 %, and at 100 %."""
+
+    def gain(level: str) -> dict[int, float]:
+        cell = source["sparsity"].select(graph=f"paper:{level}", graphs=3)
+        ours, theirs = (cell.select(family=label).values("worst") for label in ("AL-DSGD on D-PSGD", "D-PSGD"))
+        return {seed: ours[seed] - theirs[seed] for seed in set(ours) & set(theirs)}
+
+    return gain("38.5"), gain("100")
+
+
+def at_equal_bytes(source: Source) -> Pair:
+    """The mean worker when both have sent what the one of them that sends less sends in all, seed by seed."""
+    runs: Runs = source["communication"]
+    ours = {e.seed: e.run for e in runs.under(OWN_RATES).select(variant="AL-DSGD, three graphs")}
+    theirs = {e.seed: e.run for e in runs.under("twice the epochs").select(variant="MATCHA")}
+    found: list[dict[int, float]] = [{}, {}]
+    for seed in set(ours) & set(theirs):
+        pair = ours[seed], theirs[seed]
+        spent = min(run.final["logical_bytes"] for run in pair)
+        for values, run in zip(found, pair, strict=True):
+            values[seed] = accuracy_at(run, spent)
+    return found[0], found[1]
+
+
+THREE = "AL-DSGD, three graphs"
+PRIMARY = (
+    Primary("P1", "C1", "averaged model, AL-DSGD with three graphs less D-PSGD", ("final_accuracy",),
+            last("final_accuracy", THREE, "D-PSGD", "averaged"),
+            last("final_accuracy", "all-reduce", "D-PSGD", "averaged"), 0.021),
+    Primary("P2", "C2", "worst worker, AL-DSGD with three graphs less D-PSGD", ("final_accuracy",),
+            last("final_accuracy", THREE, "D-PSGD", "worst"),
+            last("final_accuracy", "all-reduce", "D-PSGD", "worst"), 0.055),
+    Primary("P3", "C8", "worst worker, AL-DSGD on D-PSGD less D-PSGD", ("final_accuracy",),
+            last("final_accuracy", "AL-DSGD on D-PSGD", "D-PSGD", "worst"),
+            last("final_accuracy", "all-reduce", "D-PSGD", "worst")),
+    Primary("P4", "C8", "worst worker, AL-DSGD on MATCHA less MATCHA", ("final_accuracy",),
+            last("final_accuracy", "AL-DSGD on MATCHA", "MATCHA", "worst"),
+            last("final_accuracy", "all-reduce", "MATCHA", "worst")),
+    Primary("P5", "C3", "worst worker, what leaders add to the same three graphs: at 38.5 % less at 100 % (cnn)",
+            ("sparsity",), sparse_less_dense),
+    Primary("P6", "C6", "mean worker at equal bytes, AL-DSGD with three graphs less MATCHA at twice the epochs",
+            ("communication",), at_equal_bytes),
+    Primary("P7", "C7", "mean worker over the tested epochs, AL-DSGD with three graphs less D-PSGD", ("convergence",),
+            last("convergence", THREE, "D-PSGD", "area"), last("convergence", "all-reduce", "D-PSGD", "area")),
+    Primary("P8", "C2", "worst worker with Nesterov momentum and a cosine, AL-DSGD with three graphs less D-PSGD",
+            ("momentum",), last("momentum", THREE, "D-PSGD", "worst"),
+            last("momentum", "all-reduce", "D-PSGD", "worst")),
+)  # fmt: skip
+
+
+def needed(root: Path) -> Source:
+    """The experiments that the comparisons need; those of another preset than mid count as not run."""
+    found = {name: experiment(root, name) for name in sorted({n for one in PRIMARY for n in one.experiments})}
+    return {name: runs if runs.preset == "mid" else Unmeasured(name) for name, runs in found.items()}
+
+
+def corrected(differences: Mapping[str, Interval | None]) -> dict[str, float]:
+    """Holm's corrected p of every comparison with enough seeds; those not measured count in the number of tests."""
+    measured = {name: p_value(i) for name, i in differences.items() if i is not None and i.n >= MIN_PAIRS}
+    return holm(measured, len(PRIMARY))
+
+
+def word(one: Primary, difference: Interval | None, p: float | None, most: Interval | None) -> str:
+    """What a comparison says."""
+    if difference is None:
+        return "not measured"
+    if p is None:
+        return f"open: {difference.n} of {MIN_PAIRS} seeds"
+    said = ("better" if difference.mean > 0 else "worse") if p < LEVEL else "no difference shown"
+    if one.claimed is not None and most is not None and most.high < one.claimed:
+        said += "; the claim could not have been seen"
+    return said
+
+
+def primary(root: Path, _name: str = "primary") -> Table:
+    """One row a comparison."""
+    source = needed(root)
+    differences = {one.name: one.difference(source) for one in PRIMARY}
+    adjusted, rows = corrected(differences), []
+    for one in PRIMARY:
+        difference, most = differences[one.name], one.most(source)
+        p = adjusted.get(one.name)
+        rows.append(
+            {
+                "comparison": f"{one.name} ({one.claim}): {one.text}",
+                "seeds": Cell(difference.n if difference else 0),
+                "difference (points)": points(difference),
+                "claimed": Cell(one.claimed, lambda v: f"+{100 * v:.1f}"),
+                "ceiling": points(most),
+                "p": Cell(None if p is None else p_value(difference), "{:.3g}".format),
+                "Holm's p": Cell(p, "{:.3g}".format),
+                "verdict": word(one, difference, p, most),
+            }
+        )
+    caption = (
+        "The eight primary comparisons, named before the runs. Preset mid: all of CIFAR-10, small networks, every "
+        "method at its own best rate; percentage points of test accuracy, paired by seed, mean ± half-width of the 95 % "
+        "Student-t interval. Ceiling: all-reduce less the same reference. Better and worse need a Holm-corrected p "
+        f"below {LEVEL}."
+    )
+    return table(caption, rows)
+
+
+def points(interval: Interval | None) -> Estimate:
+    """A difference in percentage points with its sign."""
+    return Estimate(scaled(interval, 100), lambda i: plus_minus(i, "+"), missing="-")
