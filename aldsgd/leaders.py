@@ -267,5 +267,8 @@ METHOD = Method(
         "AL-DSGD, printed order": _variant(
             Look("#A6761D", "p", ":", 5.5), standard=False, core="dpsgd", order="printed", force_scale="one"
         ),
+        "AL-DSGD, second draw": _variant(Look("#17BECF", ">", "-"), standard=False, core="dpsgd", judge="second"),
+        "AL-DSGD, running average": _variant(Look("#9467BD", "d", "-"), standard=False, core="dpsgd", judge="average"),
+        "AL-DSGD, random leader": _variant(Look("#7F7F7F", "H", "-"), standard=False, core="dpsgd", judge="random"),
     },
 )

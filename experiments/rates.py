@@ -25,4 +25,4 @@ def own_rate(setting: str, label: str) -> float:
 
 def at_own_rates(setting: str, base: RunConfig, labels: Iterable[str]) -> list[Entry]:
     """Each method on one base configuration at its own rate in that setting; all under one condition."""
-    return [(label, method(base, label).but(lr=own_rate(setting, label)), "own rates") for label in labels]
+    return [(label, method(base.but(lr=own_rate(setting, label)), label), "own rates") for label in labels]

@@ -10,13 +10,19 @@ Hardware: one CPU core. cpu: 18 runs, 4 minutes. mid: 4 hours. paper: cpu's grid
 Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+from experiments import heterogeneous
 from experiments.configuration import RunConfig
+from experiments.heterogeneous import conditions
 from experiments.scales import (
     CIFAR10,
     CIFAR100,
     GROUPS,
     MID,
     MID_CNN,
+    MID_FASHION,
     MOMENTUM,
     SMALL,
     TUNING_SEED,
@@ -28,20 +34,40 @@ from experiments.scales import (
 RATES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 SEEDS = dict.fromkeys(("smoke", "cpu", "mid", "paper"), (TUNING_SEED,))
 GOSSIP = ("D-PSGD", "D-PSGD, three graphs", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs")
-#: What a table of preset mid compares -> (its base configuration, its methods, the grid).
-SETTINGS: dict[str, tuple[RunConfig, tuple[str, ...], tuple[float, ...]]] = {
-    "resnet_small": (
-        MID,
+
+
+class Setting(NamedTuple):
+    """What a table of preset mid compares: a configuration at a rate, its methods, and the grid of rates."""
+
+    at: Callable[[float], RunConfig]
+    methods: tuple[str, ...]
+    rates: tuple[float, ...] = (0.2, 0.4, 0.8, 1.6)
+
+
+def on(base: RunConfig) -> Callable[[float], RunConfig]:
+    """One configuration at any rate."""
+    return lambda lr: base.but(lr=lr)
+
+
+SETTINGS: dict[str, Setting] = {
+    "resnet_small": Setting(
+        on(MID),
         ("D-PSGD", "all-reduce", "AL-DSGD, three graphs", "AL-DSGD on D-PSGD", "D-PSGD, three graphs", "MATCHA",
          "AL-DSGD on MATCHA", "no exchange", "D-PSGD (released schedule)"),
-        (0.2, 0.4, 0.8, 1.6),
     ),
-    "cnn, 100 %": (MID_CNN.but(graph="paper:100"), GOSSIP, (0.2, 0.4, 0.8, 1.6)),
+    **{
+        f"fashionmnist, {name}": Setting(
+            lambda lr, name=name: conditions(MID_FASHION.but(lr=lr))[name], heterogeneous.MID_COMPARED,
+            (0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
+        )
+        for name in conditions(MID_FASHION)
+    },
+    "cnn, 100 %": Setting(on(MID_CNN.but(graph="paper:100")), GOSSIP),
     # Workers of a single graph of 38.5 % cannot all agree.
-    "cnn, 38.5 %": (MID_CNN.but(graph="paper:38.5", disconnected=True), GOSSIP, (0.2, 0.4, 0.8, 1.6)),
-    "GroupNorm": (GROUPS, ("D-PSGD", "AL-DSGD, three graphs", "all-reduce"), (0.2, 0.4, 0.8, 1.6)),
-    "momentum": (
-        MOMENTUM,
+    "cnn, 38.5 %": Setting(on(MID_CNN.but(graph="paper:38.5", disconnected=True)), GOSSIP),
+    "GroupNorm": Setting(on(GROUPS), ("D-PSGD", "AL-DSGD, three graphs", "all-reduce")),
+    "momentum": Setting(
+        on(MOMENTUM),
         ("D-PSGD", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "all-reduce"),
         (0.02, 0.04, 0.08, 0.16),
     ),
@@ -49,7 +75,10 @@ SETTINGS: dict[str, tuple[RunConfig, tuple[str, ...], tuple[float, ...]]] = {
 
 
 def held_out(base: RunConfig) -> RunConfig:
-    """The same setting at half the epochs, tested once on training images that it does not train on."""
+    """The same setting, tested once on training images that it does not train on; where an epoch has all images, at
+    half the epochs."""
+    if base.train_images:
+        return base.but(validation=5000, eval_every=base.epochs, also=())
     half = tuple((round(epoch / 2), factor) for epoch, factor in base.lr_drops)
     changes = dict(epochs=base.epochs // 2, lr_drops=half, eval_every=base.epochs // 2, interim_images=None)
     return base.but(validation=5000, also=(), **changes)
@@ -60,10 +89,10 @@ def configurations(preset: str, seed: int) -> list[Entry]:
     0.2"."""
     if preset == "mid":
         return [
-            (f"{name}, {label}, lr {lr:g}", method(held_out(base), label).but(lr=lr, seed=seed))
-            for name, (base, labels, rates) in SETTINGS.items()
-            for label in labels
-            for lr in rates
+            (f"{name}, {label}, lr {lr:g}", method(held_out(setting.at(lr)), label).but(seed=seed), name)
+            for name, setting in SETTINGS.items()
+            for label in setting.methods
+            for lr in setting.rates
         ]
     bases = {SETTING[preset].dataset: method(SETTING[preset], "D-PSGD") for SETTING in (CIFAR10, CIFAR100, SMALL)}
     return [(f"{name}, lr {lr:g}", base.but(lr=lr, seed=seed)) for name, base in bases.items() for lr in RATES]

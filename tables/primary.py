@@ -153,8 +153,8 @@ def primary(root: Path, _name: str = "primary") -> Table:
         )
     caption = (
         "The eight primary comparisons, named before the runs. Preset mid: all of CIFAR-10, small networks, every "
-        "method at its own best rate; percentage points of test accuracy, paired by seed, mean ± half-width of the 95 % "
-        "Student-t interval. Ceiling: all-reduce less the same reference. Better and worse need a Holm-corrected p "
+        "method at its own best rate; percentage points of test accuracy, paired by seed, mean ± half-width of the "
+        "95 % Student-t interval. Ceiling: all-reduce less the same reference. Better and worse need Holm's p "
         f"below {LEVEL}."
     )
     return table(caption, rows)
