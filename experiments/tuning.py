@@ -10,7 +10,7 @@ Hardware: one CPU core. cpu: 18 runs, 4 minutes. mid: 4 hours. paper: cpu's grid
 Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from experiments import heterogeneous
@@ -37,11 +37,15 @@ GOSSIP = ("D-PSGD", "D-PSGD, three graphs", "AL-DSGD on D-PSGD", "AL-DSGD, three
 
 
 class Setting(NamedTuple):
-    """What a table of preset mid compares: a configuration at a rate, its methods, and the grid of rates."""
+    """What a table of preset mid compares: a configuration at a rate, its methods, and the grid of rates.
+
+    more: method -> further rates, where the best was at an edge of the grid.
+    """
 
     at: Callable[[float], RunConfig]
     methods: tuple[str, ...]
-    rates: tuple[float, ...] = (0.2, 0.4, 0.8, 1.6)
+    rates: tuple[float, ...] = (0.4, 0.8, 1.6, 3.2)
+    more: Mapping[str, tuple[float, ...]] = {}
 
 
 def on(base: RunConfig) -> Callable[[float], RunConfig]:
@@ -92,7 +96,7 @@ def configurations(preset: str, seed: int) -> list[Entry]:
             (f"{name}, {label}, lr {lr:g}", method(held_out(setting.at(lr)), label).but(seed=seed), name)
             for name, setting in SETTINGS.items()
             for label in setting.methods
-            for lr in setting.rates
+            for lr in (*setting.rates, *setting.more.get(label, ()))
         ]
     bases = {SETTING[preset].dataset: method(SETTING[preset], "D-PSGD") for SETTING in (CIFAR10, CIFAR100, SMALL)}
     return [(f"{name}, lr {lr:g}", base.but(lr=lr, seed=seed)) for name, base in bases.items() for lr in RATES]
