@@ -146,7 +146,7 @@ def bytes_to_target(runs: Mapping[str, Experiment]) -> list[Measure]:
     """Bytes to the target of ``communication``, relative to D-PSGD's; less is better."""
     source = runs["communication"]
     spent: dict[str, dict[int, float]] = {}
-    for label, seed, run, variant, _, condition in source:
+    for label, seed, run, variant, _, condition, _ in source:
         target = target_of(source, label)
         if condition or np.isnan(target):  # on another graph, or D-PSGD, which sets the target, has not been run
             continue

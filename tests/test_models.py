@@ -9,7 +9,7 @@ from aldsgd.models import NAMES as ALL
 from aldsgd.models import build
 
 NAMES = tuple(name for name in ALL if name != "gru")
-SMALL = ("mlp", "logistic", "resnet_small", "cnn")
+SMALL = ("mlp", "logistic", "resnet_small", "resnet_small_gn", "cnn")
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ SMALL = ("mlp", "logistic", "resnet_small", "cnn")
         ("wrn28_10", 100, (3, 32, 32), 36_546_980),
         ("vgg16_bn", 10, (3, 32, 32), 14_728_266),
         ("resnet_small", 10, (3, 32, 32), 78_042),
+        ("resnet_small_gn", 10, (3, 32, 32), 78_042),
         ("cnn", 10, (3, 32, 32), 24_346),
         ("mlp", 10, (1, 8, 8), 64 * 128 + 128 + 128 * 10 + 10),
         ("logistic", 10, (1, 8, 8), 650),
