@@ -42,7 +42,7 @@ def obstacle(model: nn.Module) -> str | None:
         elif kind is nn.Flatten:
             if (module.start_dim, module.end_dim) != (1, -1):
                 return f"a {name} of some dimensions only"
-        elif kind not in (nn.Linear, *ELEMENTWISE, *POOLS):
+        elif kind not in (nn.Linear, nn.GroupNorm, *ELEMENTWISE, *POOLS):
             return f"a {name}"
         if hooked(module):
             return f"a {name} with hooks"
@@ -115,7 +115,9 @@ class Stack:
         first = modules[0]
         if isinstance(first, ELEMENTWISE):
             return first
-        for kinds, layer in ((nn.Linear, Linear), (nn.Conv2d, Conv2d), (NORMS, BatchNorm), (POOLS, Pool)):
+        for kinds, layer in (
+            (nn.Linear, Linear), (nn.Conv2d, Conv2d), (NORMS, BatchNorm), (nn.GroupNorm, GroupNorm), (POOLS, Pool),
+        ):  # fmt: skip
             if isinstance(first, kinds):
                 return layer(self, modules)
         if isinstance(first, nn.Flatten):
@@ -199,6 +201,17 @@ class BatchNorm(Layer):
         momentum = 0.0 if layer.momentum is None else layer.momentum
         flat = x.reshape(1, x.shape[0] * x.shape[1], -1)
         return F.batch_norm(flat, mean, var, weight, bias, batch, momentum, layer.eps).view(x.shape)
+
+
+class GroupNorm(Layer):
+    """Each worker's groups of channels, sample by sample: n times as many groups."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = (None if w is None else w.reshape(-1) for w in self.own())
+        samples = x.movedim(2, 0)
+        flat = samples.reshape(len(samples), x.shape[0] * x.shape[1], *x.shape[3:])
+        normed = F.group_norm(flat, self.n * self.first.num_groups, weight, bias, self.first.eps)
+        return normed.view(samples.shape).movedim(0, 2).contiguous()
 
 
 class Pool(nn.Module):

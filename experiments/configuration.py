@@ -36,7 +36,7 @@ class RunConfig:
     test_images: int | None = option(None, "test samples used, class-balanced; none for all")
     resample: bool = option(False, "choose these samples by the seed, instead of the same for all", recorded=False)
     validation: int | None = option(
-        None, "training samples held out, class-balanced, to test on instead of the test set", recorded=False
+        None, "training samples held out, spread over the classes, to test on instead of the test set", recorded=False
     )
     augment: bool = option(False, "random crop and horizontal flip")
     workers: int = option(8, "number of workers n")
@@ -72,7 +72,7 @@ class RunConfig:
     bn_images: int = option(2048, "training samples for re-estimated statistics")
     eval_every: int = option(1, "epochs between tests; the last is always tested")
     interim_images: int | None = option(
-        None, "test samples of the tests before the last, class-balanced; none for all", recorded=False
+        None, "test samples of the tests before the last, spread over the classes; none for all", recorded=False
     )
     precision: str = option("float32", "arithmetic, as in aldsgd/precision.py", "aldsgd.precision:PRECISIONS")
     latency: float = option(50e-6, "modelled seconds per message")

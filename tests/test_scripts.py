@@ -213,9 +213,10 @@ def test_a_smoke_preset_never_touches_the_results(monkeypatch, capsys, tmp_path,
     monkeypatch.chdir(tmp_path / "work")
     made = []
 
-    def stand_in(session, name, entries, how, preset):
+    def stand_in(session, name, entries, how, preset, conditions):
         made.append((name, preset, Path(how.results)))
-        write_experiment(how.results, name, preset, [(label, seed, c.record()) for label, seed, c in entries])
+        listed = [(label, seed, c.record()) for label, seed, c in entries]
+        write_experiment(how.results, name, preset, listed, conditions)
 
     monkeypatch.setattr("experiments.runner.run_experiment", stand_in)
     monkeypatch.setattr("paper_tables.render", lambda name, results: f"table of {name}")

@@ -59,6 +59,7 @@ CASES = {
     "mlp": ("mlp", 4, 8, (1, 8, 8), 20, 0.05),
     "logistic": ("logistic", 4, 8, (1, 8, 8), 20, 0.05),
     "resnet_small": ("resnet_small", 4, 8, (3, 16, 16), 20, 0.05),
+    "resnet_small_gn": ("resnet_small_gn", 4, 8, (3, 16, 16), 20, 0.05),
     "cnn": ("cnn", 4, 8, (3, 16, 16), 20, 0.05),
     "resnet50_narrow": ("resnet50_narrow", 2, 8, (3, 8, 8), 20, 2e-4),
     "vgg16_bn": ("vgg16_bn", 2, 4, (3, 8, 8), 2, 0.05),
