@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from aldsgd.statistics import mean_interval
 from figures import style
 from figures.common import finish, grid, plain_log, script, within_percent
-from tables.experiments import coefficient_maps, lr_grid
 from tables.query import Experiment, Runs
+from tables.rates import coefficient_maps, lr_grid
 
 TITLES = {"c": "(a) weights, released order", "p": "(b) force, printed order"}
 #: At most this share above chance counts as diverged: ten classes, 10 %.

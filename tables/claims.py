@@ -14,7 +14,8 @@ from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
 from aldsgd.statistics import MIN_PAIRS, Interval, paired_by_seed, verdict
 from tables.base import Estimate, Table, plus_minus, scaled, setting, table
-from tables.experiments import RELEASED, target_of
+from tables.compared import RELEASED
+from tables.experiments import target_of
 from tables.links import first_reached
 from tables.query import Experiment, Runs, Unmeasured, experiment
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aldsgd.graphs import Topology, parse, parse_set
 from aldsgd.runs import Run
-from aldsgd.statistics import mean_interval, paired_by_seed
+from aldsgd.statistics import mean_interval
 from tables.base import (
     PERCENT,
     REFERENCE,
@@ -24,49 +24,12 @@ from tables.base import (
     table,
     words,
 )
+from tables.compared import compare, final_accuracy, less_other_judges
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
+from tables.rates import sensitivity, tuning
 
-RELEASED, LEADERS = "D-PSGD (released schedule)", "AL-DSGD on D-PSGD"
-
-#: Further columns of ``compare``: (experiment, label) -> title -> cell.
-Extra = Callable[[Experiment, str], dict[str, Cell | str]]
-
-
-def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: str = "", **reference) -> Table:
-    """One row a label: worst, mean and averaged model, and the differences to D-PSGD under the same condition.
-
-    ``reference`` holds further fields that the D-PSGD runs must have.
-    """
-    runs = Experiment(root, name)
-    unit, rows = Unit.of(runs), []
-    for label in runs.labels:
-        own, other = runs.of(label), runs.counterpart(label, REFERENCE, **reference)
-        rows.append(
-            {
-                name: label,
-                "seeds": Cell(len(own)),
-                "worst worker": unit.show(own.interval("worst")),
-                "mean worker": unit.show(own.interval("mean")),
-                "averaged model": unit.show(own.interval("averaged")),
-                f"worst, less {REFERENCE}'s": unit.gain(own.less(other, "worst")),
-                f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
-                **extra(runs, label),
-            }
-        )
-    return table(caption(runs, note, words(unit)), rows)
-
-
-def best_and_released(runs: Experiment, label: str) -> dict[str, Cell]:
-    """Columns of ``final_accuracy``: the best worker, and differences to the released schedule."""
-    own, released, unit = runs.of(label), runs.counterpart(label, RELEASED), Unit.of(runs)
-    return {
-        "best worker": unit.show(own.interval("best")),
-        **{
-            f"{column}, less released schedule's": unit.gain(own.less(released, column))
-            for column in ("worst", "averaged")
-        },
-    }
+LEADERS = "AL-DSGD on D-PSGD"
 
 
 def convergence(root: Path, name: str) -> Table:
@@ -187,62 +150,6 @@ def cut_off(runs: Experiment, label: str) -> dict[str, str]:
     return {"groups": text if len(groups) > 1 else "all connected"}
 
 
-def coefficient_maps(runs: Runs) -> dict[str, Runs]:
-    """The runs of ``sensitivity`` by what was swept: weights "c" or force "p" alone, or the learning rate "lr"."""
-    leaders = runs.select(method="aldsgd")
-    weights = leaders.select(order="released", p1=0.0, p2=0.0)
-    force = leaders.select(order="printed", c1=0.0, c2=0.0)
-    swept = {id(entry.run) for entry in (*weights, *force)}
-    return {"c": weights, "p": force, "lr": Runs(entry for entry in runs if id(entry.run) not in swept)}
-
-
-def lr_grid(runs: Runs) -> dict[str, dict[float, dict[int, float]]]:
-    """method -> learning rate -> seed -> the mean worker, of the runs of ``sensitivity`` over rates."""
-    rates = coefficient_maps(runs)["lr"]
-    grid = {}
-    for variant in rates.variants:
-        own = rates.select(variant=variant)
-        grid[variant] = {rate: own.select(lr=rate).values("mean") for rate in own.field("lr")}
-    return grid
-
-
-def best_rate(rates: dict[float, dict[int, float]]) -> float:
-    """The rate with the largest mean over seeds; runs that diverged to nan count as zero."""
-    return max(rates, key=lambda rate: np.mean(np.nan_to_num(list(rates[rate].values()))))
-
-
-def sensitivity(root: Path, name: str) -> Table:
-    """Mean worker accuracy over learning rates; each method against D-PSGD, both at their own best rate."""
-    runs = Experiment(root, name)
-    grid, unit = lr_grid(runs), Unit.of(runs)
-    best = {method: best_rate(rates) for method, rates in grid.items()}
-    every = sorted({rate for rates in grid.values() for rate in rates})
-
-    def gain(method: str) -> Cell:
-        if method == REFERENCE or REFERENCE not in grid:
-            return unit.gain(None)
-        return unit.gain(paired_by_seed(*(grid[label][best[label]] for label in (method, REFERENCE))))
-
-    rows = [
-        {
-            name: method,
-            "seeds": Cell(max(map(len, rates.values()))),
-            **{
-                f"lr {rate:g}": unit.show(mean_interval(list(rates[rate].values())) if rate in rates else None)
-                for rate in every
-            },
-            "own best lr": Cell(best[method], "{:g}".format),
-            "less D-PSGD's, each at its best": gain(method),
-        }
-        for method, rates in grid.items()
-    ]
-    note = (
-        "Mean worker over the learning rate. The best rate is chosen on the same runs, which favours a method with a "
-        "flat optimum. The maps of the coefficients are in the figure."
-    )
-    return table(caption(runs, note, words(unit)), rows)
-
-
 def target_of(runs: Experiment, label: str) -> float:
     """95 % of the final mean accuracy of D-PSGD on the same graph, mean over its seeds; NaN where it was not run."""
     interval = runs.counterpart(label, REFERENCE).interval("mean")
@@ -300,28 +207,12 @@ def models_per_step(run: Run) -> float:
     return run.final["logical_bytes"] / run.final["step"] / model_bytes(run)
 
 
-def tuning(root: Path, name: str) -> Table:
-    """D-PSGD over learning rates, one seed; the best of each data set is marked."""
-    runs = Experiment(root, name)
-    finals = {label: runs.of(label).interval("mean").mean for label in runs.labels}
-    best = {max(runs.select(dataset=dataset).labels, key=finals.get) for dataset in runs.field("dataset")}
-    rows = [
-        {
-            name: label,
-            "mean worker": Cell(100 * finals[label], "{:.2f}".format),
-            "chosen": "chosen" * (label in best),
-        }
-        for label in runs.labels
-    ]
-    return table(caption(runs, "D-PSGD, test accuracy in percent."), rows)
-
-
 #: The tables of experiments, in the order in which they are printed; one that is not here has ``methods``.
 TABLES: dict[str, Callable[[Path, str], Table]] = {
     "quickstart": methods,
     "cifar10_short": methods,
     "convergence": convergence,
-    "final_accuracy": partial(compare, extra=best_and_released),
+    "final_accuracy": final_accuracy,
     "sparsity": sparsity,
     "degree_effect": degree_effect,
     "ablation": partial(compare, graphs=1),
@@ -335,4 +226,5 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "starts": compare,
     "heterogeneous": compare,
     "tuning": tuning,
+    "judges": partial(compare, extra=less_other_judges),
 }

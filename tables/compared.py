@@ -1,0 +1,99 @@
+"""Tables in which every label has a row, beside D-PSGD under the same condition."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tables.base import REFERENCE, Cell, Table, Unit, caption, table, words
+from tables.query import Experiment, Runs
+
+RELEASED = "D-PSGD (released schedule)"
+
+#: Further columns of ``compare``: (experiment, label) -> title -> cell.
+Extra = Callable[[Experiment, str], dict[str, Cell | str]]
+
+
+def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: str = "", **reference) -> Table:
+    """One row a label: worst, mean and averaged model, and the differences to D-PSGD under the same condition.
+
+    ``reference`` holds further fields that the D-PSGD runs must have.
+    """
+    runs = Experiment(root, name)
+    unit, rows = Unit.of(runs), []
+    for label in runs.labels:
+        own, other = runs.of(label), runs.counterpart(label, REFERENCE, **reference)
+        rows.append(
+            {
+                name: label,
+                "seeds": Cell(len(own)),
+                "worst worker": unit.show(own.interval("worst")),
+                "mean worker": unit.show(own.interval("mean")),
+                "averaged model": unit.show(own.interval("averaged")),
+                f"worst, less {REFERENCE}'s": unit.gain(own.less(other, "worst")),
+                f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
+                **extra(runs, label),
+            }
+        )
+    return table(caption(runs, note, words(unit)), rows)
+
+
+def best_and_released(runs: Experiment, label: str) -> dict[str, Cell]:
+    """Columns of ``final_accuracy``: the best worker, and differences to the released schedule."""
+    own, released, unit = runs.of(label), runs.counterpart(label, RELEASED), Unit.of(runs)
+    return {
+        "best worker": unit.show(own.interval("best")),
+        **{
+            f"{column}, less released schedule's": unit.gain(own.less(released, column))
+            for column in ("worst", "averaged")
+        },
+    }
+
+
+def core_of(runs: Experiment, label: str) -> Runs:
+    """The runs of what a method wraps, on as many graphs, under the same condition."""
+    own = runs.of(label)[0]
+    core = runs.cores.get(own.family)
+    return runs.counterpart(label, core) if core else Runs(())
+
+
+def at_rates(runs: Experiment, label: str) -> dict[str, Cell]:
+    """Columns of an experiment of preset mid: the rate, the gain over the core on the same graphs, and what each policy
+    of BatchNorm finds."""
+    if runs.preset != "mid":
+        return {}
+    own, unit = runs.of(label), Unit.of(runs)
+    found = {
+        "learning rate": Cell(own[0].run.config["lr"], "{:g}".format),
+        "worst, less its core's on the same graphs": unit.gain(own.less(core_of(runs, label), "worst")),
+    }
+    for column, title in (
+        ("fresh_worst", "worst worker, statistics anew"),
+        ("fresh_mean", "mean worker, statistics anew"),
+        ("own_averaged", "averaged model, mean of the workers' statistics"),
+    ):
+        interval = own.interval(column)
+        if not np.isnan(interval.mean):
+            found[title] = unit.show(interval)
+    return found
+
+
+def final_accuracy(root: Path, name: str) -> Table:
+    """The end of every run, against D-PSGD on one graph and against the released schedule."""
+
+    def extra(runs: Experiment, label: str) -> dict[str, Cell]:
+        return best_and_released(runs, label) | at_rates(runs, label)
+
+    return compare(root, name, extra, graphs=1)
+
+
+def less_other_judges(runs: Experiment, label: str) -> dict[str, Cell]:
+    """Columns of ``judges``: differences to leaders told by a second draw, and by chance."""
+    own, unit = runs.of(label), Unit.of(runs)
+    others = {"second draw": "AL-DSGD, second draw", "chance": "AL-DSGD, random leader"}
+    named = {word: runs.select(variant=variant, condition=own[0].condition) for word, variant in others.items()}
+    return {
+        f"{column}, less {word}'s": unit.gain(own.less(other, column))
+        for column in ("worst", "mean")
+        for word, other in named.items()
+    }
