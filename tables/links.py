@@ -1,5 +1,7 @@
 """The modelled time of a recorded run on another link; nothing is trained again for it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -49,6 +51,18 @@ def first_reached(run: Run, target: float) -> int | None:
     """Row of ``run.network`` at which the mean worker first reaches ``target`` at a test; None if never."""
     reached = run.network[f"mean_{run.metrics[0]}"] >= target
     return int(reached.idxmax()) if reached.any() else None
+
+
+def at_equal_bytes(ours: Mapping[int, Run], theirs: Mapping[int, Run]) -> tuple[dict[int, float], dict[int, float]]:
+    """seed -> the mean worker's metric of either run of that seed, when both have sent what the one that sends less
+    sends in all."""
+    found: tuple[dict[int, float], dict[int, float]] = {}, {}
+    for seed in set(ours) & set(theirs):
+        pair = ours[seed], theirs[seed]
+        spent = min(run.final["logical_bytes"] for run in pair)
+        for values, run in zip(found, pair, strict=True):
+            values[seed] = accuracy_at(run, spent)
+    return found
 
 
 def accuracy_at(run: Run, sent: float) -> float:

@@ -122,6 +122,11 @@ class Runs(Sequence):
         """Those made under a condition of this name."""
         return Runs(entry for entry in self if entry.named == condition)
 
+    @property
+    def by_seed(self) -> dict[int, Run]:
+        """seed -> run. Raises ConfigError where a seed has several."""
+        return by_seed((entry.seed, entry.run) for entry in self)
+
     def values(self, column: str) -> dict[int, float]:
         """seed -> one of ``VALUES``, of the first label among these runs."""
         return (

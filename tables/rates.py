@@ -98,5 +98,5 @@ def tuning(root: Path, name: str) -> Table:
         }
         for label in runs.labels
     ]
-    on = "held-out images" if runs.preset == "mid" else "D-PSGD, test images"
-    return table(caption(runs, f"Accuracy in percent on {on}."), rows)
+    note = "Accuracy on held-out images in percent." if runs.preset == "mid" else "D-PSGD, test accuracy in percent."
+    return table(caption(runs, note), rows)

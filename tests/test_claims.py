@@ -11,7 +11,8 @@ from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
 from aldsgd.statistics import Interval
 from baselines.registry import VARIANTS
-from tables.claims import CLAIMS, Measure, covers, judge, on, only_released, render
+from tables.claims import CLAIMS, covers, judge, on, only_released, render
+from tables.measures import Measure
 from tables.query import experiment
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,15 @@ def test_what_a_verdict_needs(interval, preset, word):
     assert judge(Measure("", interval, None), interval, preset) == word
 
 
+def test_a_claim_above_what_perfect_mixing_gains_could_not_have_been_seen():
+    low, high = Interval(0.034, 0.005, 5), Interval(0.05, 0.01, 5)
+    for ceiling, unseen in ((low, True), (high, False), (None, False)):
+        measure = Measure("", OPEN, None, claimed=(5.5, 5.8), ceiling=ceiling)
+        said = "at mid scale: no difference shown" + "; the claim could not have been seen" * unseen
+        assert judge(measure, OPEN, "mid") == said
+    assert judge(Measure("", UP, None, claimed=(5.5, 5.8), ceiling=low), UP, "mid") == "at mid scale: better"
+
+
 def test_fewer_bytes_are_better():
     less = Measure("", DOWN, None, higher_is_better=False)
     assert judge(less, DOWN, "paper") == "holds" and judge(less, UP, "cpu") == "at cpu scale: worse"
@@ -86,9 +96,12 @@ def test_numbers_by_hand(tmp_path):
     text = render(tmp_path)
     sections = dict(zip(("head", *(claim.name for claim in CLAIMS)), text.split("\n## "), strict=True))
     row = next(line for line in sections["C1"].splitlines() if line.startswith("| AL-DSGD, three graphs, CIFAR-10"))
-    assert "+2.10 ± 0.20 points (n = 5) | yes | at cpu scale: better | +7.10 ± 0.20 points (n = 5) | no |" in row
+    assert (
+        "+2.10 ± 0.20 points (n = 5) | +0.00 ± 0.00 points (n = 5) | yes | at cpu scale: better | "
+        "+7.10 ± 0.20 points (n = 5) | no |" in row
+    )
     row = next(line for line in sections["C2"].splitlines() if line.startswith("| AL-DSGD, three graphs, CIFAR-10"))
-    assert "+5.60 ± 0.20 points (n = 5) | yes | at cpu scale: better" in row
+    assert "+5.60 ± 0.20 points (n = 5) | +0.00 ± 0.00 points (n = 5) | yes | at cpu scale: better" in row
     # Deviations of -0.002 to 0.002 have the standard deviation sqrt(2.5) 0.001; 2.776 of it over sqrt(5) is 0.00196.
     # (0.35 + 0.62) / 2 - (0.30 + 0.60) / 2 = 0.035
     assert "| AL-DSGD, three graphs, less D-PSGD | +3.50 ± 0.20 points (n = 5) |" in sections["C7"]

@@ -1,0 +1,183 @@
+"""What is measured about each of the paper's claims: differences of methods, and the most that could have been seen."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from aldsgd.graphs import parse_set
+from aldsgd.paper_graphs import PAPER
+from aldsgd.statistics import Interval, paired_by_seed
+from tables.compared import RELEASED
+from tables.experiments import target_of
+from tables.links import at_equal_bytes, first_reached
+from tables.primary import ON_MATCHA, ONE, OWN_RATES, SHARED_RATE, THREE, TWICE
+from tables.query import Experiment, Runs, Unmeasured
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measured quantity: its difference to D-PSGD (or the core named) and to the released schedule.
+
+    ``unit`` follows the numbers; ``shown`` replaces intervals where counting, not sampling, gives the answer.
+    ``ceiling``: what all-reduce, which mixes perfectly, gains over the same reference.
+    """
+
+    what: str
+    real: Interval | None
+    released: Interval | None
+    higher_is_better: bool = True
+    unit: str = "points"
+    claimed: tuple[float, float] | None = None
+    shown: str = ""
+    counted: bool | None = None
+    ceiling: Interval | None = None
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the claim lies above the most that could have been seen."""
+        return self.claimed is not None and self.ceiling is not None and 100 * self.ceiling.high < self.claimed[0]
+
+
+def final(column: str, claimed: tuple[float, float]) -> Callable[[Mapping[str, Experiment]], list[Measure]]:
+    """AL-DSGD less D-PSGD at the last epoch: on each data set, or at each choice of rates."""
+
+    def measure(runs: Mapping[str, Experiment]) -> list[Measure]:
+        measures = []
+        for shown, source in parts(runs["final_accuracy"]).items():
+            plain, released = source.select(variant="D-PSGD"), source.select(variant=RELEASED)
+            ceiling = source.select(variant="all-reduce").less(plain, column)
+            for ours in (THREE, ONE):
+                own, range_ = source.select(variant=ours), claimed if shown.startswith("CIFAR-10,") else None
+                gaps = own.less(plain, column), own.less(released, column)
+                measures.append(Measure(f"{ours}, {shown.rstrip(',')}", *gaps, claimed=range_, ceiling=ceiling))
+        return measures
+
+    return measure
+
+
+def parts(source: Experiment | Unmeasured) -> dict[str, Runs]:
+    """What is compared apart in ``final_accuracy``, in words: choices of rates on one data set, or data sets."""
+    rates = {"CIFAR-10, each at its own best rate": OWN_RATES, "CIFAR-10, all at D-PSGD's rate": SHARED_RATE}
+    if source.preset == "mid":
+        return {shown: source.under(named) for shown, named in rates.items()}
+    return {"CIFAR-10,": source.select(dataset="cifar10"), "CIFAR-100": source.select(dataset="cifar100")}
+
+
+def sparse_gain(runs: Mapping[str, Experiment]) -> list[Measure]:
+    """What leaders add to the worst worker on the same three graphs: sparse ones less the densest, and each alone."""
+    sparsity = runs["sparsity"]
+    found = {level: gain_of_leaders(sparsity, level) for level in PAPER}
+    dense, *sparser = [level for level in PAPER if found[level]] or PAPER
+    common = set.intersection(*(set(found[level]) for level in sparser)) if sparser else set()
+    sparse = {seed: float(np.mean([found[level][seed] for level in sparser])) for seed in common}
+    many = f"mean gain at {sparser[0]} to {sparser[-1]} %" if len(sparser) > 1 else f"gain at {sparser[-1:]} %"
+    return [
+        Measure(f"{many}, less the gain at {dense} %", paired_by_seed(sparse, found[dense]), None),
+        *(
+            Measure(f"gain at {level} %", paired_by_seed(own, dict.fromkeys(own, 0.0)), None)
+            for level, own in found.items()
+            if own
+        ),
+    ]
+
+
+def gain_of_leaders(sparsity: Runs, level: str) -> dict[int, float]:
+    """seed -> the worst worker of AL-DSGD on three graphs of a level, less that of D-PSGD on the same."""
+    cell = sparsity.select(graph=f"paper:{level}", graphs=3)
+    ours, theirs = (cell.select(family=family).values("worst") for family in (ONE, "D-PSGD"))
+    return {seed: ours[seed] - theirs[seed] for seed in set(ours) & set(theirs)}
+
+
+def neighbours(runs: Mapping[str, Experiment]) -> list[Measure]:
+    """Different neighbours of a worker over three graphs, and the bytes that they cost."""
+    measures = []
+    for level in PAPER:
+        own = runs["sparsity"].select(graph=f"paper:{level}")
+        one, three = (own.select(family=ONE, graphs=k).values("megabytes") for k in (1, 3))
+        seeds = sorted(set(one) & set(three))
+        if not seeds:
+            continue
+        met = [len(pairs(f"paper:{level}", graphs)) / 4 for graphs in (1, 3)]  # 2 ends of an edge, 8 workers
+        more = 100 * float(np.mean([three[seed] / one[seed] - 1 for seed in seeds]))
+        measures.append(
+            Measure(
+                f"{level} %", None, None, unit="%",
+                shown=f"{met[0]:.2f} to {met[1]:.2f} neighbours a worker, bytes {more:+z.2f} % ({len(seeds)} seeds)",
+                counted=met[1] > met[0] and more < 0.5,
+            )
+        )  # fmt: skip
+    return measures
+
+
+def pairs(graph: str, graphs: int) -> set:
+    """Pairs of workers that exchange at some time."""
+    return {edge for one in parse_set(graph, graphs) for edge in one.edges}
+
+
+def bytes_to_target(runs: Mapping[str, Experiment]) -> list[Measure]:
+    """Bytes to the target of ``communication``, relative to D-PSGD's; less is better."""
+    source = runs["communication"]
+    spent: dict[str, dict[int, float]] = {}
+    for label, seed, run, variant, _, condition, _ in source:
+        target = target_of(source, label)
+        if condition or np.isnan(target):  # on another graph, or D-PSGD, which sets the target, has not been run
+            continue
+        at = first_reached(run, target)
+        spent.setdefault(variant, {})[seed] = np.nan if at is None else float(run.network["logical_bytes"].iloc[at])
+
+    def saving(ours: str, theirs: str) -> Interval | None:
+        a, b = spent.get(ours, {}), spent.get(theirs, {})
+        seeds = sorted(set(a) & set(b))
+        if not seeds or not np.isfinite([value for s in seeds for value in (a[s], b[s])]).all():
+            return None
+        return paired_by_seed({s: a[s] / b[s] for s in seeds}, dict.fromkeys(seeds, 1.0))
+
+    def unreached(label: str) -> str:
+        missed = int(np.isnan(list(spent.get(label, {}).values())).sum())
+        return f"target not reached by {missed} of {len(spent[label])} seeds" if missed else ""
+
+    return [
+        Measure(ours, saving(ours, theirs), saving(ours, RELEASED), False, "% of the bytes", shown=unreached(ours))
+        for ours, theirs in (
+            (THREE, "D-PSGD"),
+            (ONE, "D-PSGD"),
+            (ON_MATCHA, "D-PSGD"),
+            ("AL-DSGD, printed order", "D-PSGD"),
+        )
+        if ours in spent
+    ] + equal_bytes(source)
+
+
+def equal_bytes(source: Experiment | Unmeasured) -> list[Measure]:
+    """Accuracy when as much has been sent: each method less MATCHA, which had twice the epochs for it."""
+    cheap, found = source.under(TWICE).select(variant="MATCHA"), []
+    for ours in (THREE, ONE, "D-PSGD", ON_MATCHA) if cheap else ():
+        own = source.under(OWN_RATES).select(variant=ours)
+        gap = paired_by_seed(*at_equal_bytes(own.by_seed, cheap.by_seed))
+        found.append(Measure(f"{ours}, less MATCHA at twice the epochs: mean worker at equal bytes", gap, None))
+    return found
+
+
+def sooner(runs: Mapping[str, Experiment]) -> list[Measure]:
+    """Mean worker's accuracy averaged over the tested epochs."""
+    pairs_ = ((THREE, "D-PSGD"), (THREE, "MATCHA"), (ONE, "D-PSGD"), (ONE, "MATCHA"), (ON_MATCHA, "MATCHA"))
+    return [
+        Measure(f"{ours}, less {theirs}", *against(runs["convergence"], ours, theirs, "area"))
+        for ours, theirs in pairs_
+    ]
+
+
+def on_both(runs: Mapping[str, Experiment]) -> list[Measure]:
+    """Each core with leaders less without."""
+    return [
+        Measure(f"{ours}, less {theirs}, {column} worker", *against(runs["convergence"], ours, theirs, column))
+        for column in ("worst", "mean")
+        for ours, theirs in ((ONE, "D-PSGD"), (ON_MATCHA, "MATCHA"))
+    ]
+
+
+def against(source: Runs, ours: str, theirs: str, column: str) -> tuple[Interval | None, Interval | None]:
+    """Differences of one method to another, and to the released schedule."""
+    own = source.select(variant=ours)
+    return tuple(own.less(source.select(variant=other), column) for other in (theirs, RELEASED))
