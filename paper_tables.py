@@ -24,13 +24,15 @@ from aldsgd.statistics import Interval
 from tables import claims
 from tables.base import Cell, Estimate, Table, methods
 from tables.experiments import TABLES
+from tables.primary import primary
 
 
 def table(name: str, root: Path | str = "results") -> Table:
-    """The table of an experiment, or "claims". Raises ConfigError for an unknown one, or where runs are missing."""
-    if name not in (known := dict.fromkeys(("claims", *TABLES, *names(root)))):
+    """The table of an experiment, "claims" or "primary". Raises ConfigError for an unknown one, or without its runs."""
+    across = {"claims": claims.overview, "primary": primary}
+    if name not in (known := dict.fromkeys((*across, *TABLES, *names(root)))):
         raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
-    return claims.overview(Path(root)) if name == "claims" else TABLES.get(name, methods)(Path(root), name)
+    return across[name](Path(root)) if name in across else TABLES.get(name, methods)(Path(root), name)
 
 
 def to_markdown(table: Table) -> str:

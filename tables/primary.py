@@ -125,7 +125,7 @@ def word(one: Primary, difference: Interval | None, p: float | None, most: Inter
     return said
 
 
-def primary(root: Path, _name: str = "primary") -> Table:
+def primary(root: Path) -> Table:
     """One row a comparison."""
     source = needed(root)
     differences = {one.name: one.difference(source) for one in PRIMARY}
