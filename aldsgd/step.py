@@ -4,7 +4,7 @@ Equal values are equal steps: a GPU records one graph for each, and one meter re
 them. torch is never imported.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from aldsgd.errors import ConfigError
@@ -115,7 +115,7 @@ class Step:
     before: tuple[Exchange, ...] = ()
     after: tuple[Exchange, ...] = ()
     losses: str | None = None
-    judge: str | tuple[float, ...] = "batch"
+    judge: str | tuple[float, ...] = field(default="batch", repr=False)
     acting: tuple[int, ...] | None = None
 
     def __post_init__(self):

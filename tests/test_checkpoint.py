@@ -15,9 +15,10 @@ import torch
 from aldsgd.checkpoint import Checkpoints, Snapshot
 from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
+from aldsgd.identity import exchanges_hash
 from aldsgd.records import CLOCK_COLUMNS, RunStore
 from aldsgd.training import Trainer
-from experiments.configuration import RunConfig
+from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution
 from experiments.runner import train_run
 from tests.killed_run import RUN
@@ -27,6 +28,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 class Crash(Exception):
     pass
+
+
+def test_the_exchanges_of_recorded_runs_have_the_hash_that_was_recorded():
+    """A step that gains a field must not make other runs of those that are recorded, nor of their checkpoints."""
+    seen = set()
+    for run in RunStore(ROOT / "results").runs():
+        known = run.meta["extra"].get("content", {}).get("exchanges")
+        kind = tuple(run.config.get(name) for name in ("method", "core", "graphs", "judge"))
+        if known and kind not in seen:
+            seen.add(kind)
+            steps = run.meta["extra"]["steps_per_epoch"]
+            assert exchanges_hash(from_record(run.config).algorithm(steps), steps) == known, run.csv
+    assert len(seen) >= 6
 
 
 def trainer(**changes):
