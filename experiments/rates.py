@@ -1,6 +1,6 @@
 """Each method's own learning rate in preset mid: of a grid, the best for its mean worker on held-out images.
 
-The choice is made in ``experiments.tuning`` with a seed that no experiment uses; a test compares it with those runs.
+The choice is made in ``experiments.own_rates`` with a seed that no experiment uses; a test compares it with those runs.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from aldsgd.errors import ConfigError
 from experiments.configuration import RunConfig
 from experiments.scales import Entry, method
 
-#: Setting of ``experiments.tuning`` -> method -> rate.
+#: Setting of ``experiments.own_rates`` -> method -> rate.
 OWN: dict[str, dict[str, float]] = {}
 
 
@@ -19,7 +19,7 @@ def own_rate(setting: str, label: str) -> float:
         return OWN[setting][label]
     except KeyError:
         raise ConfigError(
-            f"no rate has been chosen for {label} in setting {setting}; run python -m experiments.tuning --preset mid"
+            f"no rate has been chosen for {label} in {setting}; run python -m experiments.own_rates --preset mid"
         ) from None
 
 

@@ -27,7 +27,7 @@ def cell(base: RunConfig, label: str, level: str, graphs: int) -> RunConfig:
 
 
 def of_graphs(label: str, graphs: int) -> str:
-    """What ``experiments.tuning`` calls a method on so many graphs."""
+    """What ``experiments.own_rates`` calls a method on so many graphs."""
     return {"AL-DSGD on D-PSGD": "AL-DSGD, three graphs"}.get(label, f"{label}, three graphs") if graphs == 3 else label
 
 

@@ -226,5 +226,6 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "starts": compare,
     "heterogeneous": compare,
     "tuning": tuning,
+    "own_rates": tuning,
     "judges": partial(compare, extra=less_other_judges),
 }

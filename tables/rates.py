@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aldsgd.runs import Run
 from aldsgd.statistics import mean_interval, paired_by_seed
 from tables.base import REFERENCE, Cell, Table, Unit, caption, table, words
 from tables.query import Experiment, Runs
@@ -66,10 +67,7 @@ def sensitivity(root: Path, name: str) -> Table:
 
 
 def chosen(runs: Experiment) -> dict[tuple[str, str], str]:
-    """(condition or data set, method) -> label of the run with the best mean worker, of the runs of ``tuning``.
-
-    Methods that only share a data set share its rate: D-PSGD's.
-    """
+    """(condition or data set, method) -> label of the run with the best mean worker."""
     best: dict[tuple[str, str], tuple[float, str]] = {}
     for label in runs.labels:
         own = runs.of(label)
@@ -80,10 +78,18 @@ def chosen(runs: Experiment) -> dict[tuple[str, str], str]:
     return {place: label for place, (_, label) in best.items()}
 
 
-def rate_of(run) -> float:
+def rate_of(run: Run) -> float:
     """The rate of a run, of rates spread over the workers their geometric mean."""
     rate = run.config["lr"]
     return float(f"{np.exp(np.log(rate).mean()):.3g}") if isinstance(rate, list) else rate
+
+
+def best_rates(runs: Experiment) -> dict[str, dict[str, float]]:
+    """Condition or data set -> method -> the rate with the best mean worker."""
+    found: dict[str, dict[str, float]] = {}
+    for (place, variant), label in chosen(runs).items():
+        found.setdefault(place, {})[variant] = rate_of(runs.of(label)[0].run)
+    return found
 
 
 def tuning(root: Path, name: str) -> Table:
@@ -98,5 +104,5 @@ def tuning(root: Path, name: str) -> Table:
         }
         for label in runs.labels
     ]
-    note = "Accuracy on held-out images in percent." if runs.preset == "mid" else "D-PSGD, test accuracy in percent."
-    return table(caption(runs, note), rows)
+    images = "held-out images" if runs.field("validation") != [None] else "test images"
+    return table(caption(runs, f"Accuracy in percent on {images}."), rows)

@@ -1,4 +1,4 @@
-"""Accuracy over the learning rate, every method of every grid, and the rate chosen. python -m figures.tuning"""
+"""Accuracy over the learning rate, every method of every grid, and the rate chosen. python -m figures.own_rates"""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ COLUMNS = 3
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    runs = Experiment(results, "tuning")
+    runs = Experiment(results, "own_rates")
     places = dict.fromkeys(entry.named or entry.run.config["dataset"] for entry in runs)
     best = set(chosen(runs).values())
     rows = -(-len(places) // COLUMNS)
@@ -52,4 +52,4 @@ def draw(results: Path, out: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(script("tuning", draw))
+    sys.exit(script("own_rates", draw))

@@ -1,0 +1,101 @@
+"""Claim: in preset mid each method has the learning rate that is best for it, chosen before any comparison.
+
+What:     every method in every setting that preset mid compares, over a grid of at least four rates; one seed (100)
+          that no experiment uses. The rule: the largest mean worker accuracy at the last epoch on 5,000 images held out of
+          the training images; the test set is never looked at. Where an epoch has all images, at half the epochs.
+          D-PSGD's rate serves every method, as in the paper; each one's own is in ``experiments.rates``.
+Command:  python -m experiments.own_rates --preset mid --data DIR
+Hardware: one CPU core; 100 runs of 1 to 3 minutes and 294 of 3 seconds, 4 hours.
+Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from experiments import heterogeneous
+from experiments.configuration import RunConfig
+from experiments.heterogeneous import conditions
+from experiments.scales import (
+    GROUPS,
+    MID,
+    MID_CNN,
+    MID_FASHION,
+    MOMENTUM,
+    SMOKE,
+    TUNING_SEED,
+    Entry,
+    method,
+    script,
+)  # fmt: skip
+
+SEEDS = dict.fromkeys(("smoke", "mid"), (TUNING_SEED,))
+GOSSIP = ("D-PSGD", "D-PSGD, three graphs", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs")
+
+
+class Setting(NamedTuple):
+    """What a table of preset mid compares: a configuration at a rate, its methods, and the grid of rates.
+
+    more: method -> further rates, where the best was at an edge of the grid.
+    """
+
+    at: Callable[[float], RunConfig]
+    methods: tuple[str, ...]
+    rates: tuple[float, ...] = (0.4, 0.8, 1.6, 3.2)
+    more: Mapping[str, tuple[float, ...]] = {}
+
+
+def on(base: RunConfig) -> Callable[[float], RunConfig]:
+    """One configuration at any rate."""
+    return lambda lr: base.but(lr=lr)
+
+
+SETTINGS: dict[str, Setting] = {
+    "resnet_small": Setting(
+        on(MID),
+        ("D-PSGD", "all-reduce", "AL-DSGD, three graphs", "AL-DSGD on D-PSGD", "D-PSGD, three graphs", "MATCHA",
+         "AL-DSGD on MATCHA", "no exchange", "D-PSGD (released schedule)"),
+    ),
+    **{
+        f"fashionmnist, {name}": Setting(
+            lambda lr, name=name: conditions(MID_FASHION.but(lr=lr))[name], heterogeneous.MID_COMPARED,
+            (0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
+        )
+        for name in conditions(MID_FASHION)
+    },
+    "cnn, 100 %": Setting(on(MID_CNN.but(graph="paper:100")), GOSSIP),
+    # Workers of a single graph of 38.5 % cannot all agree.
+    "cnn, 38.5 %": Setting(on(MID_CNN.but(graph="paper:38.5", disconnected=True)), GOSSIP),
+    "GroupNorm": Setting(on(GROUPS), ("D-PSGD", "AL-DSGD, three graphs", "all-reduce")),
+    "momentum": Setting(
+        on(MOMENTUM),
+        ("D-PSGD", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "all-reduce"),
+        (0.02, 0.04, 0.08, 0.16),
+    ),
+}  # fmt: skip
+
+
+def held_out(base: RunConfig) -> RunConfig:
+    """The same setting, tested once on training images that it does not train on; where an epoch has all images, at
+    half the epochs."""
+    if base.train_images:
+        return base.but(validation=5000, eval_every=base.epochs, also=())
+    half = tuple((round(epoch / 2), factor) for epoch, factor in base.lr_drops)
+    changes = dict(epochs=base.epochs // 2, lr_drops=half, eval_every=base.epochs // 2, interim_images=None)
+    return base.but(validation=5000, also=(), **changes)
+
+
+def configurations(preset: str, seed: int) -> list[Entry]:
+    """One run per setting, method and rate, labelled "resnet_small, MATCHA, lr 0.2"."""
+    if preset == "smoke":
+        base = SMOKE.but(validation=64, seed=seed)
+        return [(f"digits, D-PSGD, lr {lr:g}", method(base.but(lr=lr), "D-PSGD"), "digits") for lr in (0.1, 0.2)]
+    return [
+        (f"{name}, {label}, lr {lr:g}", method(held_out(setting.at(lr)), label).but(seed=seed), name)
+        for name, setting in SETTINGS.items()
+        for label in setting.methods
+        for lr in (*setting.rates, *setting.more.get(label, ()))
+    ]
+
+
+if __name__ == "__main__":
+    script(__file__, __doc__, configurations, SEEDS)
