@@ -1,8 +1,8 @@
 """Claim: in preset mid each method has the learning rate that is best for it, chosen before any comparison.
 
 What:     every method in every setting that preset mid compares, over a grid of at least four rates; one seed (100)
-          that no experiment uses. The rule: the largest mean worker accuracy at the last epoch on 5,000 images held out of
-          the training images; the test set is never looked at. Where an epoch has all images, at half the epochs.
+          that no experiment uses. The rule: the largest mean worker accuracy at the last epoch on 5,000 images held out
+          of the training images; the test set is never looked at. Where an epoch has all images, at half the epochs.
           D-PSGD's rate serves every method, as in the paper; each one's own is in ``experiments.rates``.
 Command:  python -m experiments.own_rates --preset mid --data DIR
 Hardware: one CPU core; 100 runs of 1 to 3 minutes and 294 of 3 seconds, 4 hours.
