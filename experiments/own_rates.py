@@ -58,7 +58,8 @@ SETTINGS: dict[str, Setting] = {
     **{
         f"fashionmnist, {name}": Setting(
             lambda lr, name=name: conditions(MID_FASHION.but(lr=lr))[name], heterogeneous.MID_COMPARED,
-            (0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
+            # Rates spread over two decades reach to ten times the one that is named.
+            (*((0.00625, 0.0125, 0.025) if name.startswith("lr ") else ()), 0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
         )
         for name in conditions(MID_FASHION)
     },
