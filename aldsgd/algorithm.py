@@ -18,8 +18,11 @@ from aldsgd.step import ALONE, Exchange, Step
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Shapes of the tensors that a method may declare: one row of X, or one number, for each worker.
-SHAPES = ("row", "number")
+#: Shapes of the tensors that a method may declare for each worker, besides so many numbers: a row of X, one number, or
+#: one number for each tensor of the model.
+SHAPES = ("row", "number", "tensors")
+#: What a state holds besides what a method declares.
+GIVEN = ("x", "sizes", "losses")
 
 
 class Algorithm:
@@ -28,13 +31,14 @@ class Algorithm:
     Class or instance attributes:
         n: number of workers with data. centres: further workers without data, numbered n, n + 1, ..., whose rows come
         last in X: they are never trained, nor counted among the workers, and have records of their own. state: name ->
-        "row" or "number" of each tensor that it keeps beside X, (w, P) or (w, 1) for w hosted rows. They start as
-        zeros, lie where the workers live, may travel as a payload, and are in every checkpoint.
+        shape of each tensor that it keeps beside X, for w hosted rows: "row" (w, P), "number" (w, 1), "tensors" (w, T)
+        for the T tensors of the model, or a count k (w, k). They start as zeros, lie where the workers live, may travel
+        as a payload, and are in every checkpoint.
     """
 
     n: int
     centres = 0
-    state: Mapping[str, str] = {}
+    state: Mapping[str, str | int] = {}
 
     def step(self, t: int) -> Step:
         """What is exchanged at step t."""
@@ -48,7 +52,8 @@ class Algorithm:
 
         gradients: (w, P), with weight decay, of the hosted workers with data, whose rows of ``state.x`` come first.
         local: the local rule (``aldsgd.local.LocalRule``): ``local(direction)`` moves along (w, P), ``local.lr`` is the
-        rate.
+        rate, ``local.acting`` the positions of those that act, None for all. ``state.losses`` (w,) are the losses of
+        the mini-batches, ``state.sizes`` the sizes of the model's tensors, in the order of a row.
         """
         local(gradients)
 
@@ -60,11 +65,31 @@ class Algorithm:
         return {}
 
 
-class Heard:
-    """The losses of one step as its exchanges need them; each is sent once."""
+def started(algorithm: Algorithm, rows: "Tensor", sizes: Sequence[int]) -> SimpleNamespace:
+    """The state at the first step: ``x``, which is ``rows`` (w + c, P), and what the method declares beside it.
 
-    def __init__(self, network, step: Step, losses: "Tensor"):
-        self.network, self.mode, self.losses, self._sent = network, step.losses, losses, {}
+    sizes: of the tensors of the model, P in all.
+    """
+    widths = {"row": rows.shape[1], "number": 1, "tensors": len(sizes)}
+    state = SimpleNamespace(x=rows, sizes=tuple(sizes))
+    for name, shape in algorithm.state.items():
+        setattr(state, name, rows.new_zeros(len(rows), widths.get(shape, shape)))
+    algorithm.begin(state)
+    return state
+
+
+class Heard:
+    """What decides who leads in one step, as its exchanges need it: losses, or other scores; each is sent once."""
+
+    def __init__(self, network, step: Step, state: SimpleNamespace):
+        self.network, self.mode, self.scores, self.state, self._sent = network, step.losses, step.scores, state, {}
+
+    @property
+    def losses(self) -> "Tensor":
+        """(w,) of the hosted workers with data."""
+        if self.scores is None:
+            return self.state.losses
+        return getattr(self.state, self.scores)[: len(self.state.losses), 0]
 
     def by(self, hood) -> "Tensor | None":
         """(E,) for a neighbourhood, None where the step sends none."""
@@ -93,7 +118,8 @@ def advance(
         (``aldsgd.network``). state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's
         own tensors. gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches.
     """
-    heard = Heard(network, step, losses)
+    state.losses = losses
+    heard = Heard(network, step, state)
     for exchange in step.before:
         meet(exchange, network, state, heard, local.lr)
     algorithm.move(step, state, gradients, local)
@@ -154,13 +180,17 @@ def checked(algorithm: Algorithm) -> Algorithm:
     if not (isinstance(n, int) and n >= 1):
         raise ConfigError(f"{type(algorithm).__name__} has n = {n!r} workers; set self.n to a whole number, 1 or more")
     for name, shape in algorithm.state.items():
-        if shape not in SHAPES or name == "x":
+        counted = isinstance(shape, int) and not isinstance(shape, bool) and shape >= 1
+        if not (counted or shape in SHAPES) or name in GIVEN:
             raise ConfigError(
-                f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row' or 'number'"
+                f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row', 'number', 'tensors' or "
+                f"a count under a name other than {', '.join(GIVEN)}"
             )
     step = algorithm.step(0)
     if not isinstance(step, Step):
         raise ConfigError(f"{type(algorithm).__name__}.step gave {type(step).__name__}; return an aldsgd.Step")
+    if step.scores is not None and algorithm.state.get(step.scores) != "number":
+        raise ConfigError(f"{type(algorithm).__name__} sends {step.scores!r} as scores; declare it as a 'number'")
     for exchange in step.exchanges:
         exchange.links.check(n + (0 if isinstance(exchange.links, AllReduce) else algorithm.centres))
         for name in set(exchange.payload) - {"x", *algorithm.state}:

@@ -4,7 +4,7 @@ Equal values are equal steps: a GPU records one graph for each, and one meter re
 them. torch is never imported.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from aldsgd.errors import ConfigError
@@ -62,6 +62,14 @@ class Metropolis:
 
 
 @dataclass(frozen=True)
+class Uniform:
+    """The mean of the worker itself and of all that it hears."""
+
+    def rows(self, hood, losses, lr):
+        return hood.gossip(1 / (1 + hood.own_degree))
+
+
+@dataclass(frozen=True)
 class Given:
     """W as the user gives it: one tuple per worker, non-zero only for the worker itself and its neighbours."""
 
@@ -107,19 +115,24 @@ class Step:
 
     before, after: exchanges before and after the move, in order; one alone need not be a tuple. losses: the mini-batch
     losses that are sent ahead: "links" over the links of the first exchange (4 bytes in each message), "all" to
-    everyone, or None. acting: the workers that compute a gradient and move, None for all.
+    everyone, or None. scores: the number of the method's state that is sent in their place, as it is at the first
+    exchange that needs it. acting: the workers that compute a gradient and move, None for all.
     """
 
     before: tuple[Exchange, ...] = ()
     after: tuple[Exchange, ...] = ()
     losses: str | None = None
     acting: tuple[int, ...] | None = None
+    # Not in the text of a step, by which a checkpoint made before there were scores knows its run.
+    scores: str | None = field(default=None, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "before", in_order(self.before))
         object.__setattr__(self, "after", in_order(self.after))
         if self.losses not in (None, "links", "all"):
             raise ConfigError(f"losses = {self.losses!r} of a step must be None, 'links' or 'all'")
+        if self.scores is not None and self.losses is None:
+            raise ConfigError(f"the scores {self.scores!r} of a step travel as losses do: losses='links' or 'all'")
         if self.losses != "all" and not self.fixed:
             raise ConfigError("a broadcast from whoever has the smallest loss needs the losses of all: losses='all'")
 

@@ -175,7 +175,7 @@ class Acting:
     """The local rule of a step in which only some workers act, by position."""
 
     def __init__(self, local: LocalRule, acting: list[int]):
-        self.local, self.acting, self.lr = local, acting, local.lr
+        self.local, self.acting, self.lr, self.decay = local, acting, local.lr, local.decay
 
     def __call__(self, direction: Tensor) -> None:
         """Move along ``direction`` (w, P) the workers that act."""
