@@ -14,7 +14,6 @@ Traffic: the leader's broadcast, (n - 1) P; an all-reduce is twice that.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aldsgd.algorithm import Algorithm
@@ -39,7 +38,7 @@ class LSGD(Algorithm):
     """
 
     def __init__(
-        self, n: int, groups=1, tau=16, tau_local=4, c1=0.1, c2=0.1, p1=0.1, p2=0.1, speeds: Sequence[float] = ()
+        self, n: int, groups=1, tau=16, tau_local=4, c1=0.1, c2=0.1, p1=0.1, p2=0.1, speeds: tuple[float, ...] = ()
     ):
         checked_counts(dict(groups=groups, tau=tau, tau_local=tau_local))
         checked_numbers(dict(c1=c1, c2=c2, p1=p1, p2=p2), most=1)

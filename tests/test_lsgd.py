@@ -10,7 +10,9 @@ from aldsgd.algorithm import Algorithm, checked
 from aldsgd.errors import ConfigError
 from aldsgd.links import LINKS, Broadcast
 from aldsgd.step import Exchange, Gossip, Meter, Step
+from baselines.lgd import LGD
 from baselines.lsgd import LSGD
+from baselines.lsgd_plus import LSGDPlus
 from baselines.lsgd_released import ReleasedLSGD
 from baselines.single import Single
 from tests.leading import Nothing, Problem, spread, walk
@@ -237,3 +239,92 @@ def test_options_that_make_no_sense_are_one_sentence(bad, said):
     with pytest.raises(ConfigError, match=said) as caught:
         LSGD(N, **bad)
     assert "\n" not in str(caught.value)
+
+
+# LSGD+
+
+
+def plus(problem, steps, tau, c, lead, p, score, momentum=0.0):
+    """LSGD+, in the order of SDTL, one worker after another."""
+    x, n = [row.copy() for row in problem.start], len(problem.start)
+    centre, running, v = [row.copy() for row in x], [0.0] * n, [0.0 * row for row in x]
+    for t in range(steps):
+        for i in range(n):
+            old, g, loss = x[i].copy(), problem.gradient(i, x[i], t), problem.loss(i, x[i], t)
+            v[i] = momentum * v[i] + g
+            x[i] = x[i] - LR * v[i]
+            x[i] = (1 - p / tau) * x[i] + p / tau * centre[i]
+            running[i] = 0.9 * running[i] + 0.1 * (float((old - x[i]) @ g) if score == "drop" else loss)
+        if (t + 1) % tau == 0:
+            m, b = sum(x) / n, x[int(np.argmin(running))]
+            d = lead * (b - m)
+            x = [(1 - c) * (row + d) + c * (m + d) for row in x]
+            centre = [m + d] * n
+    return np.stack(x)
+
+
+@pytest.mark.parametrize("score", ["drop", "loss"])
+@pytest.mark.parametrize("lead", [0.3, 0.7, 0.0])
+def test_lsgd_plus_equals_its_transcription(score, lead):
+    problem = Problem(N, P)
+    fast, _ = walk(LSGDPlus(N, 3, 0.3, lead, 0.4, score), problem, STEPS, LR, momentum=0.6)
+    slow = plus(problem, STEPS, 3, 0.3, lead, 0.4, score, momentum=0.6)
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("c, lead", [(0.3, 0.3), (0.2, 0.9), (0.0, 0.5), (1.0, 0.0)])
+def test_lsgd_plus_moves_the_mean_by_d_and_shrinks_disagreement_by_one_minus_c(c, lead):
+    problem = Nothing(N, P)
+    found, state = walk(LSGDPlus(N, 1, c, lead, 0.0, "loss"), problem, 1)
+    mean, leader = problem.start.mean(axis=0), problem.start[int(state.running.argmin())]
+    np.testing.assert_allclose(found.mean(axis=0) - mean, lead * (leader - mean), rtol=0, atol=1e-14)
+    assert spread(found) == pytest.approx((1 - c) * spread(problem.start), rel=1e-12, abs=1e-12)
+
+
+def test_lsgd_plus_with_one_strength_is_lsgd_at_three_times_the_traffic():
+    """Without the proximal pull, whose targets differ; both leaders by the loss of one batch."""
+    problem = Problem(N, P)
+    found, _ = walk(LSGDPlus(N, 1, 0.3, None, 0.0, "loss"), problem, 1, LR)
+    np.testing.assert_allclose(found, walk(LSGD(N, 1, 1, c2=0.3, p2=0.0), problem, 1, LR)[0], rtol=0, atol=1e-14)
+    messages = N * (N - 1) * 4
+    assert bytes_of(LSGDPlus(N, 4), 8) - 2 * messages == 3 * (bytes_of(LSGD(N, tau=4), 8) - 2 * messages)
+
+
+# LGD
+
+
+@pytest.mark.parametrize("tau", [1, 3])
+@pytest.mark.parametrize("rates", [0.1, tuple(0.01 * k for k in range(1, 9))])
+def test_lgd_equals_its_transcription(tau, rates):
+    problem, strength = Problem(N, P), 2.0
+    eta = [rates] * N if isinstance(rates, float) else rates
+    fast, _ = walk(LGD(N, strength, tau), problem, STEPS, rates)
+    x = problem.start.copy()
+    for t in range(STEPS):
+        b = x[int(np.argmin([problem.loss(i, x[i], t) for i in range(N)]))].copy()
+        pull = strength if t % tau == 0 else 0.0
+        x = np.stack([x[i] - eta[i] * (problem.gradient(i, x[i], t) + pull * (x[i] - b)) for i in range(N)])
+    np.testing.assert_allclose(fast, x, rtol=0, atol=1e-12)
+
+
+def test_without_force_lgd_is_gradient_descent_of_each():
+    problem = Problem(N, P)
+    np.testing.assert_allclose(
+        walk(LGD(N, 0.0), problem, STEPS, LR)[0], walk(Single(N), problem, STEPS, LR)[0], rtol=0, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: LSGDPlus(N, lead=2.0), "lead = 2.0"),
+        (lambda: LSGDPlus(N, c=-1.0), "c = -1.0"),
+        (lambda: LSGDPlus(N, score="best"), "unknown score 'best'; choose one of: drop, loss"),
+        (lambda: LSGDPlus(N, tau=0), "tau = 0"),
+        (lambda: LGD(N, -1.0), "strength = -1.0 must be a finite number, zero or more"),
+        (lambda: LGD(N, 1.0, 0), "tau = 0"),
+    ],
+)
+def test_other_options_that_make_no_sense_are_one_sentence(make, said):
+    with pytest.raises(ConfigError, match=said):
+        make()
