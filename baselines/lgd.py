@@ -4,7 +4,8 @@
 
 With the loss and the gradient of all data (a batch as large as the shard, equal shards) this is the paper's analysed
 method; with mini-batches it is LSGD at tau = 1 as an objective would have it, with a pull that is scaled by the
-learning rate. The released code has neither. That the leader is chosen by the loss before the step: from memory.
+learning rate. With momentum the force stays out of its buffer. The released code has neither. That the leader is chosen
+by the loss before the step: from memory.
 """
 
 from dataclasses import dataclass
