@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Topology
 from aldsgd.links import AllReduce
-from aldsgd.step import ALONE, Exchange, Step
+from aldsgd.step import ALONE, DRAWS, Exchange, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Shapes of the tensors that a method may declare: one row of X, or one number, for each worker.
-SHAPES = ("row", "number")
+#: Shapes of the tensors that a method may declare for each worker, besides so many numbers: a row of X, one number, or
+#: one number for each tensor of the model.
+SHAPES = ("row", "number", "tensors")
+#: What a state holds besides what a method declares.
+GIVEN = ("x", "sizes", "losses", *DRAWS)
 
 
 class Algorithm:
@@ -28,13 +31,14 @@ class Algorithm:
     Class or instance attributes:
         n: number of workers with data. centres: further workers without data, numbered n, n + 1, ..., whose rows come
         last in X: they are never trained, nor counted among the workers, and have records of their own. state: name ->
-        "row" or "number" of each tensor that it keeps beside X, (w, P) or (w, 1) for w hosted rows. They start as
-        zeros, lie where the workers live, may travel as a payload, and are in every checkpoint.
+        shape of each tensor that it keeps beside X, for w hosted rows: "row" (w, P), "number" (w, 1), "tensors" (w, T)
+        for the T tensors of the model, or a count k (w, k). They start as zeros, lie where the workers live, may travel
+        as a payload, and are in every checkpoint.
     """
 
     n: int
     centres = 0
-    state: Mapping[str, str] = {}
+    state: Mapping[str, str | int] = {}
     #: Whether some of its steps judge by a second mini-batch.
     second_draw = False
 
@@ -45,16 +49,16 @@ class Algorithm:
     def begin(self, state: SimpleNamespace) -> None:
         """Give the tensors of ``state`` (``x`` and those declared) other initial values, in place."""
 
-    def judged(self, step: Step, state: SimpleNamespace, losses: "Tensor") -> "Tensor":
-        """What exchanges know of the hosted workers' losses (w,): by default the losses that the step judges by."""
-        return losses
+    def observe(self, step: Step, state: SimpleNamespace) -> None:
+        """Take note of ``state.losses`` before anything is exchanged."""
 
     def move(self, step: Step, state: SimpleNamespace, gradients: "Tensor", local) -> None:
         """Move every worker that acts, in place: by default the local rule along its gradient.
 
         gradients: (w, P), with weight decay, of the hosted workers with data, whose rows of ``state.x`` come first.
         local: the local rule (``aldsgd.local.LocalRule``): ``local(direction)`` moves along (w, P), ``local.lr`` is the
-        rate.
+        rate, ``local.acting`` the positions of those that act, None for all. ``state.losses`` (w,) are the losses of
+        the mini-batches, ``state.sizes`` the sizes of the model's tensors, in the order of a row.
         """
         local(gradients)
 
@@ -66,11 +70,35 @@ class Algorithm:
         return {}
 
 
-class Heard:
-    """The losses of one step as its exchanges need them; each is sent once."""
+def started(algorithm: Algorithm, rows: "Tensor", sizes: Sequence[int]) -> SimpleNamespace:
+    """The state at the first step: ``x``, which is ``rows`` (w + c, P), and what the method declares beside it.
 
-    def __init__(self, network, step: Step, losses: "Tensor"):
-        self.network, self.mode, self.losses, self._sent = network, step.losses, losses, {}
+    sizes: of the tensors of the model, P in all.
+    """
+    widths = {"row": rows.shape[1], "number": 1, "tensors": len(sizes)}
+    state = SimpleNamespace(x=rows, sizes=tuple(sizes))
+    for name, shape in algorithm.state.items():
+        setattr(state, name, rows.new_zeros(len(rows), widths.get(shape, shape)))
+    algorithm.begin(state)
+    return state
+
+
+class Heard:
+    """What decides who leads in one step, as its exchanges need it: losses, or other scores; each is sent once."""
+
+    def __init__(self, network, step: Step, state: SimpleNamespace, second: "Tensor | None" = None):
+        self.network, self.mode, self.judge, self.state, self.second = network, step.losses, step.judge, state, second
+        self._sent = {}
+
+    @property
+    def losses(self) -> "Tensor":
+        """(w,) of the hosted workers with data."""
+        losses = self.state.losses
+        if isinstance(self.judge, tuple):
+            return losses.new_tensor([self.judge[worker] for worker in self.network.workers])
+        if self.judge in DRAWS:
+            return losses if self.judge == "batch" else self.second
+        return getattr(self.state, self.judge)[: len(losses), 0]
 
     def by(self, hood) -> "Tensor | None":
         """(E,) for a neighbourhood, None where the step sends none."""
@@ -90,19 +118,26 @@ class Heard:
 
 
 def advance(
-    algorithm: Algorithm, step: Step, network, state: SimpleNamespace, gradients: "Tensor", local, losses: "Tensor"
+    algorithm: Algorithm,
+    step: Step,
+    network,
+    state: SimpleNamespace,
+    gradients: "Tensor",
+    local,
+    losses: "Tensor",
+    second: "Tensor | None" = None,
 ):
     """One iteration in place.
 
     Args:
         step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them
         (``aldsgd.network``). state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's
-        own tensors. gradients: (w, P). local: the local rule. losses: (w,), by which the step judges, unless it gives
-        the numbers itself.
+        own tensors. gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches. second: (w,), of the
+        second ones, where the step judges by them.
     """
-    if isinstance(step.judge, tuple):
-        losses = losses.new_tensor([step.judge[worker] for worker in network.workers])
-    heard = Heard(network, step, algorithm.judged(step, state, losses))
+    state.losses = losses
+    algorithm.observe(step, state)
+    heard = Heard(network, step, state, second)
     for exchange in step.before:
         meet(exchange, network, state, heard, local.lr)
     algorithm.move(step, state, gradients, local)
@@ -163,13 +198,20 @@ def checked(algorithm: Algorithm) -> Algorithm:
     if not (isinstance(n, int) and n >= 1):
         raise ConfigError(f"{type(algorithm).__name__} has n = {n!r} workers; set self.n to a whole number, 1 or more")
     for name, shape in algorithm.state.items():
-        if shape not in SHAPES or name == "x":
+        counted = isinstance(shape, int) and not isinstance(shape, bool) and shape >= 1
+        if not (counted or shape in SHAPES) or name in GIVEN:
             raise ConfigError(
-                f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row' or 'number'"
+                f"the state {name!r} of {type(algorithm).__name__} is {shape!r}; declare 'row', 'number', 'tensors' or "
+                f"a count under a name other than {', '.join(GIVEN)}"
             )
     step = algorithm.step(0)
     if not isinstance(step, Step):
         raise ConfigError(f"{type(algorithm).__name__}.step gave {type(step).__name__}; return an aldsgd.Step")
+    if isinstance(step.judge, str) and step.judge not in DRAWS and algorithm.state.get(step.judge) != "number":
+        raise ConfigError(
+            f"{type(algorithm).__name__} judges by {step.judge!r}, which is no 'number' of its state; declare it, or "
+            f"judge by {' or '.join(DRAWS)}"
+        )
     for exchange in step.exchanges:
         exchange.links.check(n + (0 if isinstance(exchange.links, AllReduce) else algorithm.centres))
         for name in set(exchange.payload) - {"x", *algorithm.state}:

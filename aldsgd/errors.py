@@ -1,5 +1,6 @@
 """The one error that bad input raises, and what its messages are made of."""
 
+import math
 import operator
 
 
@@ -16,6 +17,21 @@ def whole(value, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise ConfigError(f"{what} must be a whole number, not {brief(value)}") from None
+
+
+def checked_numbers(numbers: dict[str, float], most: float = math.inf) -> None:
+    """Raise ConfigError for a named number that is not finite, below zero, or above ``most``."""
+    for name, value in numbers.items():
+        if not (isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most):
+            wanted = "zero or more" if most == math.inf else f"from 0 to {most:g}"
+            raise ConfigError(f"{name} = {brief(value)} must be a finite number, {wanted}")
+
+
+def checked_counts(counts: dict[str, int]) -> None:
+    """Raise ConfigError for a named count that is not a whole number, 1 or more."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{name} = {brief(value)} must be a whole number, 1 or more")
 
 
 def brief(value, most: int = 60) -> str:

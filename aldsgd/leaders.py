@@ -173,7 +173,7 @@ class ALDSGD(Algorithm):
         self.period, self.steps_per_epoch, self.judge, self.seed = period, steps_per_epoch, judge, seed
         self.second_draw = judge == "second"
         if judge == "average":
-            self.state = {"average": "number", "weight": "number"}
+            self.state = dict.fromkeys(("total", "weight", "average"), "number")
         self._led: dict[Step, Step] = {}
         self.step(0)
 
@@ -203,15 +203,16 @@ class ALDSGD(Algorithm):
         (exchange,) = step.after
         averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
         before = () if self.force is None else Exchange(exchange.links, self.force)
-        return Step(before, averaged, losses="links", judge="second" if self.judge == "second" else "batch")
+        # Random numbers join later: they belong to the step, not to its value.
+        return Step(before, averaged, losses="links", judge="batch" if self.judge == "random" else self.judge)
 
-    def judged(self, step, state, losses):
-        if self.judge != "average":
-            return losses
-        average, weight = (tensor[: len(losses), 0] for tensor in (state.average, state.weight))
-        average.mul_(MEMORY).add_(losses, alpha=1 - MEMORY)
-        weight.mul_(MEMORY).add_(1 - MEMORY)
-        return average / weight
+    def observe(self, step, state):
+        if self.judge == "average":
+            losses = state.losses
+            total, weight, average = (getattr(state, name)[: len(losses), 0] for name in self.state)
+            total.mul_(MEMORY).add_(losses, alpha=1 - MEMORY)
+            weight.mul_(MEMORY).add_(1 - MEMORY)
+            average.copy_(total / weight)
 
     def description(self):
         return self.core.description()

@@ -29,11 +29,13 @@ class LocalRule:
 
     Attributes:
         lr: the rate of the next step, a scalar, or (w,) where workers differ. constant: whether it only changes between
-            epochs. decay: the weight decay that belongs to the gradient.
+            epochs. decay: the weight decay that belongs to the gradient. acting: None, every hosted worker moves.
 
     Raises:
         ConfigError: an optimizer or a schedule that cannot be made, or that cannot step.
     """
+
+    acting: Sequence[int] | None = None
 
     def __init__(self, parameters: Tensor, hosted: Sequence[int], settings, steps: int):
         self.parameters = parameters

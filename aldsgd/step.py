@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from aldsgd.neighbourhood import Neighbourhood
 
 LOSS_BYTES = 4
+#: Losses by which a step can judge without a state of its own: of the mini-batch, or of a second one.
+DRAWS = ("batch", "second")
 
 
 class Rule(Protocol):
@@ -59,6 +61,14 @@ class Metropolis:
 
     def rows(self, hood, losses, lr):
         return hood.gossip(1 / (1 + hood.degree.maximum(hood.own_degree)))
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The mean of the worker itself and of all that it hears."""
+
+    def rows(self, hood, losses, lr):
+        return hood.gossip(1 / (1 + hood.own_degree))
 
 
 @dataclass(frozen=True)
@@ -107,14 +117,16 @@ class Step:
 
     before, after: exchanges before and after the move, in order; one alone need not be a tuple. losses: the mini-batch
     losses that are sent ahead: "links" over the links of the first exchange (4 bytes in each message), "all" to
-    everyone, or None. judge: which losses those are: "batch", of the mini-batches; "second", of the models before the
-    move on a second mini-batch of each worker's shard, drawn for this alone; or one number for each worker, which
-    follows from the schedule and need not be sent. acting: the workers that compute a gradient and move, None for all.
+    everyone, or None. judge: what those are: "batch", losses of the mini-batches; "second", of the models before the
+    move on a second mini-batch of each worker's shard, drawn for this alone; the name of a number of the method's
+    state, as it is at the first exchange that needs it; or one number for each worker, which follows from the schedule
+    and need not be sent. acting: the workers that compute a gradient and move, None for all.
     """
 
     before: tuple[Exchange, ...] = ()
     after: tuple[Exchange, ...] = ()
     losses: str | None = None
+    # Not in the text of a step, by which checkpoints made before there was a choice know their run.
     judge: str | tuple[float, ...] = field(default="batch", repr=False)
     acting: tuple[int, ...] | None = None
 
@@ -123,8 +135,8 @@ class Step:
         object.__setattr__(self, "after", in_order(self.after))
         if self.losses not in (None, "links", "all"):
             raise ConfigError(f"losses = {self.losses!r} of a step must be None, 'links' or 'all'")
-        if not isinstance(self.judge, tuple) and self.judge not in ("batch", "second"):
-            raise ConfigError(f"judge = {self.judge!r} of a step must be 'batch', 'second' or a number for each worker")
+        if self.judge != "batch" and self.losses is None:
+            raise ConfigError("what a step judges by has to travel as losses do; give losses='links' or 'all' with it")
         if self.losses != "all" and not self.fixed:
             raise ConfigError("a broadcast from whoever has the smallest loss needs the losses of all: losses='all'")
 

@@ -184,15 +184,15 @@ class Stepper:
     def update(self, step: Step, acting: list[int] | None = None) -> None:
         """Choose leaders, move and mix."""
         local = self.local if acting is None else Acting(self.local, acting)
-        losses = self.scores if step.judge == "second" else self.losses
-        advance(self.algorithm, step, self.network, self.state, self.workers.gradients, local, losses)
+        gradients = self.workers.gradients
+        advance(self.algorithm, step, self.network, self.state, gradients, local, self.losses, self.scores)
 
 
 class Acting:
     """The local rule of a step in which only some workers act, by position."""
 
     def __init__(self, local: LocalRule, acting: list[int]):
-        self.local, self.acting, self.lr = local, acting, local.lr
+        self.local, self.acting, self.lr, self.decay = local, acting, local.lr, local.decay
 
     def __call__(self, direction: Tensor) -> None:
         """Move along ``direction`` (w, P) the workers that act."""

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from aldsgd.algorithm import Algorithm, checked
+from aldsgd.algorithm import Algorithm, checked, started
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, checked_shards, normalise, real, split, steps_per_epoch
 from aldsgd.datasets import Data
@@ -24,6 +23,7 @@ from aldsgd.identity import identity_of
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import device_of
+from aldsgd.rows import trainable
 from aldsgd.settings import Settings, several
 from aldsgd.step import Meter
 from aldsgd.stepper import Stepper
@@ -121,10 +121,7 @@ class Trainer:
             )
         self._probe()
         rows = self.workers.rows
-        self.state = SimpleNamespace(x=rows)
-        for name, shape in algorithm.state.items():
-            setattr(self.state, name, torch.zeros_like(rows) if shape == "row" else rows.new_zeros(len(rows), 1))
-        algorithm.begin(self.state)
+        self.state = started(algorithm, rows, [p.numel() for p in trainable(self.workers.modules[0])])
         self.local = LocalRule(self.workers.parameters, self.workers.hosted, settings, self.steps)
         self.stepper = Stepper(
             self.workers,
@@ -138,7 +135,7 @@ class Trainer:
         if loss is None and self.task.name != "regression":
             self.stepper.bound = DIVERGED
         size = rows.element_size()
-        lengths = {name: (tensor.shape[1], size) for name, tensor in vars(self.state).items()}
+        lengths = {name: (getattr(self.state, name).shape[1], size) for name in ("x", *algorithm.state)}
         self.meter = Meter(lengths, n, settings.link)
         # Prefix of the columns -> what tests under one policy.
         self.evaluators = {

@@ -2,20 +2,14 @@
 
 from types import SimpleNamespace
 
-import torch
-
-from aldsgd.algorithm import advance, checked
+from aldsgd.algorithm import advance, checked, started
 from aldsgd.local import LocalRule
 from aldsgd.settings import Settings
 
 
-def state_of(algorithm, models) -> SimpleNamespace:
-    """``models`` (w + c, P) with what the method declares beside them."""
-    state = SimpleNamespace(x=models)
-    for name, shape in checked(algorithm).state.items():
-        setattr(state, name, torch.zeros_like(models) if shape == "row" else models.new_zeros(len(models), 1))
-    algorithm.begin(state)
-    return state
+def state_of(algorithm, models, sizes=None) -> SimpleNamespace:
+    """``models`` (w + c, P), of one tensor or of tensors of these sizes, with what the method declares beside them."""
+    return started(checked(algorithm), models, sizes or (models.shape[1],))
 
 
 def rule(models, network, lr, **settings) -> LocalRule:
