@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError
-from aldsgd.links import AllReduce
 from aldsgd.methods import Look, Method, Options, Variant, option
 from aldsgd.step import Exchange, Rule, Step
+from aldsgd.wrapper import Wrapper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,8 +100,8 @@ def selections(hood, losses, candidates: str) -> tuple["Tensor", "Tensor"]:
     )
 
 
-class ALDSGD(Algorithm):
-    """AL-DSGD on a core.
+class ALDSGD(Wrapper):
+    """AL-DSGD on a core, whose move and state, such as a momentum, it keeps.
 
     Args:
         core: adapt-then-combine gossip method; its one exchange after the local move gives W_t and the active links.
@@ -150,17 +150,13 @@ class ALDSGD(Algorithm):
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
         if not (isinstance(period, int) and period >= 1):
             raise ConfigError(f"period = {period} is not a number of steps; give a whole number, 1 or more")
-        if not isinstance(core, Algorithm):
-            raise ConfigError(f"the core is a {type(core).__name__}; wrap a gossip method, as in ALDSGD(DPSGD(graph))")
-        self.core, self.n, self.centres = core, core.n, core.centres
         self.averaging = dict(c1=c1, c2=c2, p1=p1, p2=p2, candidates=candidates)
         self.force = None
         if order == "printed":
             self.averaging |= dict(p1=0.0, p2=0.0)
             self.force = Force(p1, p2, force_scale == "lr", candidates)
         self.period, self.steps_per_epoch = period, steps_per_epoch
-        self._led: dict[Step, Step] = {}
-        self.step(0)
+        super().__init__(core)
 
     def leads(self, t: int) -> bool:
         """Whether leaders act at step t."""
@@ -168,27 +164,14 @@ class ALDSGD(Algorithm):
 
     def step(self, t):
         step = self.core.step(t)
-        if not self.leads(t):
-            return step
-        if step not in self._led:
-            if len(self._led) > 4096:  # a core whose steps never repeat
-                self._led.clear()
-            self._led[step] = self.led(step)
-        return self._led[step]
+        return self.changed(step) if self.leads(t) else step
 
-    def led(self, step: Step) -> Step:
+    def around(self, step: Step) -> Step:
         """A step of the core with leaders."""
-        if step.before or len(step.after) != 1 or step.losses or isinstance(step.after[0].links, AllReduce):
-            raise ConfigError(
-                "the core does not mix once after the gradient step; AL-DSGD wraps adapt-then-combine gossip"
-            )
-        (exchange,) = step.after
+        exchange = self.mixing(step)
         averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
         before = () if self.force is None else Exchange(exchange.links, self.force)
         return Step(before, averaged, losses="links")
-
-    def description(self):
-        return self.core.description()
 
 
 @dataclass(frozen=True)
