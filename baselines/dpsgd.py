@@ -12,7 +12,7 @@ from aldsgd.algorithm import Algorithm, as_graphs
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Rotation, Topology
 from aldsgd.links import Pairs
-from aldsgd.methods import Look, Method, Options, Variant, option
+from aldsgd.methods import Look, Method, Options, Setting, Variant, option
 from aldsgd.mixing import check_gossip_matrix, equal_weight_alpha
 from aldsgd.step import Exchange, Given, Gossip, Metropolis, Step
 
@@ -110,17 +110,18 @@ class ReleasedDPSGD(Algorithm):
 class Weights(Options):
     """Options of D-PSGD."""
 
-    weights: str = option("equal", "gossip weights of D-PSGD", WEIGHTS)
+    weights: str = option("equal", "gossip weights", WEIGHTS)
 
 
-def _build(form: str):
-    return lambda o, s: DPSGD(s.topologies, s.rotation, form, o.weights, allow_disconnected=s.disconnected)
+def gossip(o: Weights, s: Setting, form="adapt_then_combine") -> DPSGD:
+    """D-PSGD as a run describes it: what other methods take W_t from."""
+    return DPSGD(s.topologies, s.rotation, form, o.weights, allow_disconnected=s.disconnected)
 
 
 METHOD = Method(
     "dpsgd",
     "D-PSGD",
-    _build("adapt_then_combine"),
+    gossip,
     Weights,
     core=True,
     place=30,
@@ -129,7 +130,9 @@ METHOD = Method(
         "D-PSGD, three graphs": Variant({"method": "dpsgd", "graphs": 3}, Look("#08519C", "8", "--"), standard=False),
     },
 )
-CWA = Method("dpsgd_cwa", "D-PSGD, combine while adapting", _build("combine_while_adapt"), Weights, place=35)
+CWA = Method(
+    "dpsgd_cwa", "D-PSGD, combine while adapting", lambda o, s: gossip(o, s, "combine_while_adapt"), Weights, place=35
+)
 RELEASED = Method(
     "dpsgd_released",
     "D-PSGD (released schedule)",
