@@ -11,7 +11,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from aldsgd.errors import ConfigError
+from aldsgd import schedules
+from aldsgd.errors import ConfigError, brief
 from aldsgd.graphs import Rotation, Topology, parse_set
 
 
@@ -78,7 +79,20 @@ class Setting:
     @cached_property
     def topologies(self) -> tuple[Topology, ...]:
         """The graphs used in turn. Raises ConfigError where there is none of that name or size."""
+        if self.schedule is not None:
+            raise ConfigError(
+                f"graph {brief(self.graph)} is a schedule with weights of its own, which this method does not take; "
+                "use dpsgd, or a method on it"
+            )
         return parse_set(self.graph, self.graphs, self.workers)
+
+    @cached_property
+    def schedule(self) -> schedules.Schedule | None:
+        """The schedule that the graph's name stands for, if it does. Raises ConfigError where it makes no sense."""
+        found = schedules.parse(self.graph, self.workers, self.seed)
+        if found is not None and self.graphs > 1:
+            raise ConfigError(f"graph {brief(self.graph)} is a schedule already; leave out --graphs")
+        return found
 
     @property
     def rotation(self) -> Rotation:

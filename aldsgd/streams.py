@@ -15,7 +15,8 @@ import numpy as np
 from aldsgd.errors import ConfigError, brief
 
 #: Append only: the place in this list is part of the stream.
-PURPOSES = ("noisy workers", "wrong labels", "torch", "graph", "own model", "statistics", "test", "builder")
+PURPOSES = ("noisy workers", "wrong labels", "torch", "graph", "own model", "statistics", "test", "builder",
+            "schedule")  # fmt: skip
 RECORDED: dict[str, Callable[..., list[int]]] = {
     "split": lambda seed: [seed],
     "order": lambda seed, worker, nth_pass: [seed, worker, nth_pass, 0],

@@ -37,6 +37,7 @@ def streams_of_a_run(n: int, seed: int) -> list[tuple]:
         *((purpose, seed, i) for purpose in ("own model", "builder") for i in workers),
         *(("test", seed, i) for i in range(n + 1)),
         ("noisy workers", seed),
+        *(("schedule", seed, t) for t in range(STEPS)),
         *(("wrong labels", seed, i) for i in workers),
         *(("torch", seed, i, t) for i in workers for t in range(STEPS)),
         ("statistics", FIXED_SEED),
