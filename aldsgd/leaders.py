@@ -209,6 +209,7 @@ METHOD = Method(
     "AL-DSGD",
     _build,
     LeaderOptions,
+    inner=True,
     place=60,
     variants={
         "AL-DSGD on released schedule": _variant(Look("#8C564B", "<", "-"), core="dpsgd_released"),

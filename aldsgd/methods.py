@@ -65,7 +65,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built on: the workers, their graphs, the seed, and the gossip method that it may wrap."""
+    """What a method is built on: the workers, their graphs, the seed, the steps, and the method that it may wrap."""
 
     workers: int
     seed: int
@@ -74,6 +74,7 @@ class Setting:
     graphs: int = 1
     graph_order: str = "uniform"
     disconnected: bool = False
+    epochs: int = 1
     core: Callable[[], Any] | None = None
 
     @cached_property
@@ -106,8 +107,9 @@ class Method:
 
     name: on the command line and in records. label: in tables and figures. build: (options, setting) -> Algorithm.
     options: an ``Options`` class. look: None for a colour of its own. variants: label -> Variant, where comparisons
-    name more than one. graph: whether it uses the communication graph. core: whether AL-DSGD and other wrappers can
-    wrap it. place: methods are listed in ascending order of it.
+    name more than one. graph: whether it uses the communication graph. core: whether AL-DSGD can wrap it.
+    inner: whether local steps and the like can (whatever is a core, too). place: methods are listed in ascending order
+    of it.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Method:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     graph: bool = True
     core: bool = False
+    inner: bool = False
     place: int = 100
 
     @property
