@@ -55,10 +55,10 @@ def test_one_local_step_is_the_method_itself_and_momentum_then_averages_gradient
     problem = Quadratics(5)
     np.testing.assert_array_equal(end(LocalSteps(AllReduce(5), 1), problem), end(AllReduce(5), problem))
     np.testing.assert_array_equal(end(LocalSteps(Single(5), 3), problem), end(Single(5), problem))
-    # tau = 1, a common start, buffers kept apart: v is linear in g, so the mean moves as one worker on the mean gradient.
+    # tau = 1, a common start, buffers kept apart: v is linear in g, so all move as one worker on the mean gradient.
     x, v = problem.start[0], 0
     start = same(problem)
-    for t, _, g, eta, after in walk(LocalSteps(AllReduce(5), 1), problem, start=start, momentum=0.9):
+    for _, _, g, eta, after in walk(LocalSteps(AllReduce(5), 1), problem, start=start, momentum=0.9):
         v = 0.9 * v + g.mean(axis=0)
         x = x - eta * v
         np.testing.assert_allclose(after["x"], np.tile(x, (5, 1)), **CLOSE)
@@ -110,9 +110,8 @@ def test_the_same_bytes_early_and_late_and_one_merge_that_is_billed():
     assert [t for t in range(80) if late.step(t) != ALONE] == list(range(70, 80))
     merged = base.but(tau=8, merge=True).algorithm(8)
     assert spent(merged, 80) - spent(spread, 80) == 2 * 7 * 400
-    assert [exchange.links for exchange in merged.step(79).after][1:] == [Mean(8)] and merged.step(78) == spread.step(
-        78
-    )
+    assert [exchange.links for exchange in merged.step(79).after][1:] == [Mean(8)]
+    assert [merged.step(t) for t in range(79)] == [spread.step(t) for t in range(79)]
     problem = Quadratics(8)
     for t, *_, after in walk(merged, problem, 80):
         gap = np.abs(after["x"] - after["x"].mean(axis=0)).max()
