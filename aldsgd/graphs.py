@@ -16,6 +16,7 @@ from aldsgd import streams
 from aldsgd.errors import ConfigError, brief, plain, whole
 from aldsgd.matchings import Edge, Matching, edge_count, is_number, matchings_of, worker_count
 from aldsgd.paper_graphs import MATCHA, MATCHA_WORKERS, PAPER, PAPER_WORKERS, matchings_from_text
+from aldsgd.schedules import KNOWN as SCHEDULES
 from aldsgd.topology import Topology
 
 __all__ = [
@@ -216,7 +217,7 @@ def parse(spec: str, workers: int | None = None) -> Topology:
             raise ConfigError(f"graph {brief(spec)} needs its sides, such as torus:4x4")
         graph = torus(*map(int, sides))
     else:
-        raise ConfigError(f"unknown graph {brief(spec)}: known are {KNOWN}")
+        raise ConfigError(f"unknown graph {brief(spec)}: known are {KNOWN}, and the schedules {SCHEDULES}")
     if workers is not None and graph.n != workers:
         raise ConfigError(f"graph {plain(spec)} has {graph.n} workers, not the {workers} asked for: make them agree")
     return graph

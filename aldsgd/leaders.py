@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING
 
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError
-from aldsgd.links import AllReduce
 from aldsgd.methods import Look, Method, Options, Variant, option
 from aldsgd.step import Exchange, Rule, Step
 from aldsgd.streams import rng
+from aldsgd.wrapper import Wrapper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,8 +108,8 @@ def selections(hood, losses, candidates: str) -> tuple["Tensor", "Tensor"]:
     )
 
 
-class ALDSGD(Algorithm):
-    """AL-DSGD on a core.
+class ALDSGD(Wrapper):
+    """AL-DSGD on a core, whose move and state, such as a momentum, it keeps.
 
     Args:
         core: adapt-then-combine gossip method; its one exchange after the local move gives W_t and the active links.
@@ -162,9 +162,6 @@ class ALDSGD(Algorithm):
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
         if not (isinstance(period, int) and period >= 1):
             raise ConfigError(f"period = {period} is not a number of steps; give a whole number, 1 or more")
-        if not isinstance(core, Algorithm):
-            raise ConfigError(f"the core is a {type(core).__name__}; wrap a gossip method, as in ALDSGD(DPSGD(graph))")
-        self.core, self.n, self.centres = core, core.n, core.centres
         self.averaging = dict(c1=c1, c2=c2, p1=p1, p2=p2, candidates=candidates)
         self.force = None
         if order == "printed":
@@ -173,9 +170,8 @@ class ALDSGD(Algorithm):
         self.period, self.steps_per_epoch, self.judge, self.seed = period, steps_per_epoch, judge, seed
         self.second_draw = judge == "second"
         if judge == "average":
-            self.state = dict.fromkeys(("total", "weight", "average"), "number")
-        self._led: dict[Step, Step] = {}
-        self.step(0)
+            self.own = dict.fromkeys(("total", "weight", "average"), "number")
+        super().__init__(core)
 
     def leads(self, t: int) -> bool:
         """Whether leaders act at step t."""
@@ -185,37 +181,27 @@ class ALDSGD(Algorithm):
         step = self.core.step(t)
         if not self.leads(t):
             return step
-        if step not in self._led:
-            if len(self._led) > 4096:  # a core whose steps never repeat
-                self._led.clear()
-            self._led[step] = self.led(step)
-        led = self._led[step]
+        led = self.changed(step)
         if self.judge == "random":
             led = replace(led, judge=tuple(rng("random leader", self.seed, t).random(self.n).tolist()))
         return led
 
-    def led(self, step: Step) -> Step:
+    def around(self, step: Step) -> Step:
         """A step of the core with leaders."""
-        if step.before or len(step.after) != 1 or step.losses or isinstance(step.after[0].links, AllReduce):
-            raise ConfigError(
-                "the core does not mix once after the gradient step; AL-DSGD wraps adapt-then-combine gossip"
-            )
-        (exchange,) = step.after
+        exchange = self.mixing(step)
         averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
         before = () if self.force is None else Exchange(exchange.links, self.force)
         # Random numbers join later: they belong to the step, not to its value.
         return Step(before, averaged, losses="links", judge="batch" if self.judge == "random" else self.judge)
 
     def observe(self, step, state):
+        super().observe(step, state)
         if self.judge == "average":
             losses = state.losses
-            total, weight, average = (getattr(state, name)[: len(losses), 0] for name in self.state)
+            total, weight, average = (getattr(state, name)[: len(losses), 0] for name in self.own)
             total.mul_(MEMORY).add_(losses, alpha=1 - MEMORY)
             weight.mul_(MEMORY).add_(1 - MEMORY)
             average.copy_(total / weight)
-
-    def description(self):
-        return self.core.description()
 
 
 @dataclass(frozen=True)
@@ -258,6 +244,7 @@ METHOD = Method(
     "AL-DSGD",
     _build,
     LeaderOptions,
+    inner=True,
     place=60,
     variants={
         "AL-DSGD on released schedule": _variant(Look("#8C564B", "<", "-"), core="dpsgd_released"),

@@ -11,7 +11,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from aldsgd.errors import ConfigError
+from aldsgd import schedules
+from aldsgd.errors import ConfigError, brief
 from aldsgd.graphs import Rotation, Topology, parse_set
 
 
@@ -64,7 +65,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built on: the workers, their graphs, the seed, and the gossip method that it may wrap."""
+    """What a method is built on: the workers, their graphs, the seed, the steps, and the method that it may wrap."""
 
     workers: int
     seed: int
@@ -73,12 +74,26 @@ class Setting:
     graphs: int = 1
     graph_order: str = "uniform"
     disconnected: bool = False
+    epochs: int = 1
     core: Callable[[], Any] | None = None
 
     @cached_property
     def topologies(self) -> tuple[Topology, ...]:
         """The graphs used in turn. Raises ConfigError where there is none of that name or size."""
+        if self.schedule is not None:
+            raise ConfigError(
+                f"graph {brief(self.graph)} is a schedule with weights of its own, which this method does not take; "
+                "use dpsgd, or a method on it"
+            )
         return parse_set(self.graph, self.graphs, self.workers)
+
+    @cached_property
+    def schedule(self) -> schedules.Schedule | None:
+        """The schedule that the graph's name stands for, if it does. Raises ConfigError where it makes no sense."""
+        found = schedules.parse(self.graph, self.workers, self.seed)
+        if found is not None and self.graphs > 1:
+            raise ConfigError(f"graph {brief(self.graph)} is a schedule already; leave out --graphs")
+        return found
 
     @property
     def rotation(self) -> Rotation:
@@ -92,8 +107,9 @@ class Method:
 
     name: on the command line and in records. label: in tables and figures. build: (options, setting) -> Algorithm.
     options: an ``Options`` class. look: None for a colour of its own. variants: label -> Variant, where comparisons
-    name more than one. graph: whether it uses the communication graph. core: whether AL-DSGD and other wrappers can
-    wrap it. place: methods are listed in ascending order of it.
+    name more than one. graph: whether it uses the communication graph. core: whether AL-DSGD can wrap it.
+    inner: whether local steps and the like can (whatever is a core, too). place: methods are listed in ascending order
+    of it.
     """
 
     name: str
@@ -104,6 +120,7 @@ class Method:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     graph: bool = True
     core: bool = False
+    inner: bool = False
     place: int = 100
 
     @property

@@ -1,6 +1,6 @@
 """Who hears whom at one step, as flat tables on which a method writes its row coefficients."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -49,7 +49,14 @@ class Neighbourhood:
         self.col = torch.as_tensor(col, device=device)
         self.itself = torch.as_tensor(heard_by[mine] == col, device=device)
         self.degree = torch.as_tensor(degree[col], dtype=torch.float64, device=device)
+        self._kept: dict = {}
         self.pointer = torch.as_tensor(np.searchsorted(row, np.arange(len(workers) + 1)), device=device)
+
+    def kept(self, rule, entries: Callable[["Neighbourhood"], Sequence[float]]) -> Tensor:
+        """``entries(self)`` as a tensor (E,), worked out once for each rule: later a GPU reads nothing of the host."""
+        if rule not in self._kept:
+            self._kept[rule] = torch.tensor(entries(self), dtype=torch.float64, device=self.row.device)
+        return self._kept[rule]
 
     @property
     def own_degree(self) -> Tensor:

@@ -78,7 +78,28 @@ class Given:
     matrix: tuple[tuple[float, ...], ...]
 
     def rows(self, hood, losses, lr):
-        return hood.entries_of(self.matrix)
+        return hood.kept(self, lambda hood: hood.entries_of(self.matrix).tolist())
+
+
+@dataclass(frozen=True)
+class EdgeWeights:
+    """W with a weight of its own for each edge, the rest of one on the worker itself.
+
+    weights: as the matchings of the links, which are ``Pairs``.
+    """
+
+    weights: tuple[tuple[float, ...], ...]
+
+    def rows(self, hood, losses, lr):
+        return hood.gossip(hood.kept(self, self.entries))
+
+    def entries(self, hood) -> list[float]:
+        """(E,): the weight of each entry's edge, 0 for the workers themselves."""
+        edges = [edge for matching in hood.links.matchings for edge in matching]
+        known = dict(zip(edges, (w for weights in self.weights for w in weights), strict=True))
+        known |= {(b, a): w for (a, b), w in known.items()}
+        ends = zip(hood.row.tolist(), hood.col.tolist(), strict=True)
+        return [known.get((hood.workers[i], j), 0.0) for i, j in ends]
 
 
 @dataclass(frozen=True)

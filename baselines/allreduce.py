@@ -25,5 +25,6 @@ METHOD = Method(
     lambda options, setting: AllReduce(setting.workers),
     look=Look("#000000", "P", "--", 5),
     graph=False,
+    inner=True,
     place=50,
 )

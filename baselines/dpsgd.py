@@ -12,8 +12,9 @@ from aldsgd.algorithm import Algorithm, as_graphs
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Rotation, Topology
 from aldsgd.links import Pairs
-from aldsgd.methods import Look, Method, Options, Variant, option
+from aldsgd.methods import Look, Method, Options, Setting, Variant, option
 from aldsgd.mixing import check_gossip_matrix, equal_weight_alpha
+from aldsgd.schedules import Schedule
 from aldsgd.step import Exchange, Given, Gossip, Metropolis, Step
 
 FORMS = ("adapt_then_combine", "combine_while_adapt")
@@ -24,8 +25,8 @@ class DPSGD(Algorithm):
     """D-PSGD over one graph, or over a set of graphs in turn.
 
     Args:
-        graphs: a Topology, or several with the same number of workers. rotation: which graph is used when; by
-            default a uniform cycle over the global step.
+        graphs: a Topology, or several with the same number of workers, or a ``Schedule`` (``aldsgd.schedules``), which
+            has weights of its own. rotation: which graph is used when; by default a uniform cycle over the global step.
         form: "adapt_then_combine" (step, then mix: released code) or "combine_while_adapt" (the original: the
             gradient is taken at the model before mixing).
         weights: "equal", W = I - alpha L with alpha = 2 / (lambda_2 + lambda_max), or "metropolis",
@@ -40,7 +41,7 @@ class DPSGD(Algorithm):
 
     def __init__(
         self,
-        graphs: Topology | Sequence[Topology],
+        graphs: Topology | Sequence[Topology] | Schedule,
         rotation: Rotation | None = None,
         form="adapt_then_combine",
         weights="equal",
@@ -48,12 +49,17 @@ class DPSGD(Algorithm):
         allow_disconnected=False,
         matrix=None,
     ):
-        self.graphs = as_graphs(graphs, allow_disconnected)
-        self.n, self.rotation = self.graphs[0].n, rotation or Rotation(len(self.graphs))
         for name, value, known in (("form", form, FORMS), ("weights", weights, WEIGHTS)):
             if value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
-        self.alphas = []
+        self.first, self.alphas, self.schedule = form == "combine_while_adapt", [], None
+        if isinstance(graphs, Schedule):
+            if weights != "equal" or matrix is not None or rotation is not None:
+                raise ConfigError(f"{graphs.name} has weights and an order of its own; give none")
+            self.graphs, self.n, self.schedule = (), graphs.n, graphs
+            return
+        self.graphs = as_graphs(graphs, allow_disconnected)
+        self.n, self.rotation = self.graphs[0].n, rotation or Rotation(len(self.graphs))
         if matrix is not None:
             check_gossip_matrix(matrix)
             if len(self.graphs) > 1:
@@ -65,11 +71,14 @@ class DPSGD(Algorithm):
             self.alphas = [equal_weight_alpha(graph.laplacian, alpha_rule) for graph in self.graphs]
             rules = [Gossip(alpha) for alpha in self.alphas]
         exchanges = [Exchange(Pairs(g.matchings), rule) for g, rule in zip(self.graphs, rules, strict=True)]
-        first = form == "combine_while_adapt"
-        self.steps = [Step(before=e) if first else Step(after=e) for e in exchanges]
+        self.steps = [self.around(exchange) for exchange in exchanges]
+
+    def around(self, exchange: Exchange) -> Step:
+        """The step with this exchange."""
+        return Step(before=exchange) if self.first else Step(after=exchange)
 
     def step(self, t):
-        return self.steps[self.rotation.at(t)]
+        return self.around(self.schedule.at(t)) if self.schedule else self.steps[self.rotation.at(t)]
 
     def description(self):
         return {"alpha": self.alphas} if self.alphas else {}
@@ -110,17 +119,22 @@ class ReleasedDPSGD(Algorithm):
 class Weights(Options):
     """Options of D-PSGD."""
 
-    weights: str = option("equal", "gossip weights of D-PSGD", WEIGHTS)
+    weights: str = option("equal", "gossip weights", WEIGHTS)
 
 
-def _build(form: str):
-    return lambda o, s: DPSGD(s.topologies, s.rotation, form, o.weights, allow_disconnected=s.disconnected)
+def gossip(o: Weights, s: Setting, form="adapt_then_combine") -> DPSGD:
+    """D-PSGD as a run describes it: what other methods take W_t from."""
+    if s.schedule is None:
+        return DPSGD(s.topologies, s.rotation, form, o.weights, allow_disconnected=s.disconnected)
+    if o.weights != type(o)().weights:
+        raise ConfigError(f"graph {s.graph} has weights of its own; leave out --weights")
+    return DPSGD(s.schedule, form=form)
 
 
 METHOD = Method(
     "dpsgd",
     "D-PSGD",
-    _build("adapt_then_combine"),
+    gossip,
     Weights,
     core=True,
     place=30,
@@ -129,7 +143,9 @@ METHOD = Method(
         "D-PSGD, three graphs": Variant({"method": "dpsgd", "graphs": 3}, Look("#08519C", "8", "--"), standard=False),
     },
 )
-CWA = Method("dpsgd_cwa", "D-PSGD, combine while adapting", _build("combine_while_adapt"), Weights, place=35)
+CWA = Method(
+    "dpsgd_cwa", "D-PSGD, combine while adapting", lambda o, s: gossip(o, s, "combine_while_adapt"), Weights, place=35
+)
 RELEASED = Method(
     "dpsgd_released",
     "D-PSGD (released schedule)",

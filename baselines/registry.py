@@ -29,8 +29,10 @@ def _found() -> dict[str, Method]:
 
 
 METHODS: dict[str, Method] = _found()
-#: Names of the methods that a wrapper such as AL-DSGD can wrap.
+#: Names of the methods that AL-DSGD can wrap.
 CORES: tuple[str, ...] = tuple(name for name, entry in METHODS.items() if entry.core)
+#: Names of the methods that local steps and the like can wrap.
+INNER: tuple[str, ...] = tuple(name for name, entry in METHODS.items() if entry.core or entry.inner)
 #: Label -> variant of every method, in the order in which tables and legends show them.
 VARIANTS: dict[str, Variant] = {}
 for _entry in METHODS.values():

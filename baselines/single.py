@@ -17,5 +17,6 @@ METHOD = Method(
     lambda options, setting: Single(setting.workers),
     look=Look("#888888", "X", ":", 5),
     graph=False,
+    inner=True,
     place=10,
 )

@@ -91,7 +91,7 @@ class RunConfig:
 
     @property
     def parts(self) -> list[tuple[Method, Options]]:
-        """The method, and the core that it wraps if it does, each with its options.
+        """The method, and those that it wraps if it does, from the outermost on, each with its options.
 
         Raises ConfigError for an unknown method or core.
         """
@@ -99,10 +99,12 @@ class RunConfig:
         while entry is not None:
             chosen = entry.options(**{name: self.options[name] for name in entry.defaults if name in self.options})
             found.append((entry, chosen))
-            core = getattr(chosen, "core", None)
-            if core is not None and core not in registry.CORES:
-                raise ConfigError(f"unknown core '{core}'; choose one of: {', '.join(registry.CORES)}")
-            entry = None if core is None else registry.method(core)
+            entry = None
+            for name, known in (("inner", registry.INNER), ("core", registry.CORES)):
+                wrapped = getattr(chosen, name, None)
+                if wrapped is not None and wrapped not in known:
+                    raise ConfigError(f"unknown {name} '{wrapped}'; choose one of: {', '.join(known)}")
+                entry = entry if wrapped is None else registry.method(wrapped)
         return found
 
     @property
@@ -203,6 +205,7 @@ class RunConfig:
                 self.graphs,
                 self.graph_order,
                 self.disconnected,
+                self.epochs,
                 core=lambda core=made: core,
             )
             made = entry.build(chosen, setting)

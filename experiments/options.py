@@ -228,9 +228,10 @@ def configuration(options: argparse.Namespace) -> RunConfig:
     if options.link and {"latency", "bandwidth"} & set(found):
         raise ConfigError("--link stands for a latency and a bandwidth; give it or them")
     config = RunConfig(**found)
-    config = config.but(**read_fields(options, config.parts[0][0].options))
-    for entry, _ in config.parts[1:]:  # of the core, which is known only now
-        config = config.but(**read_fields(options, entry.options))
+    depth = 0
+    while depth < len(config.parts):  # what a method wraps is known once its own options are
+        config = config.but(**read_fields(options, config.parts[depth][0].options))
+        depth += 1
     used, having = {}, set()
     for entry, chosen in config.parts:
         used, having = used | chosen.used(), having | set(entry.defaults)

@@ -41,6 +41,7 @@ def streams_of_a_run(n: int, seed: int) -> list[tuple]:
         *(("random leader", seed, t) for t in range(STEPS)),
         ("subset", seed),
         ("noisy workers", seed),
+        *(("schedule", seed, t) for t in range(STEPS)),
         *(("wrong labels", seed, i) for i in workers),
         *(("torch", seed, i, t) for i in workers for t in range(STEPS)),
         ("statistics", FIXED_SEED),
