@@ -60,6 +60,7 @@ SETTINGS: dict[str, Setting] = {
             lambda lr, name=name: conditions(MID_FASHION.but(lr=lr))[name], heterogeneous.MID_COMPARED,
             # Rates spread over two decades reach to ten times the one that is named.
             (*((0.00625, 0.0125, 0.025) if name.startswith("lr ") else ()), 0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
+            {"no exchange": (0.0125, 0.025)} if name.startswith("noise") else {},
         )
         for name in conditions(MID_FASHION)
     },
