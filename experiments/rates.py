@@ -10,7 +10,71 @@ from experiments.configuration import RunConfig
 from experiments.scales import Entry, method
 
 #: Setting of ``experiments.own_rates`` -> method -> rate.
-OWN: dict[str, dict[str, float]] = {}
+OWN: dict[str, dict[str, float]] = {
+    "fashionmnist, identical": {
+        "no exchange": 0.1,
+        "D-PSGD": 0.2,
+        "MATCHA": 0.2,
+        "all-reduce": 0.4,
+        "AL-DSGD on D-PSGD": 0.2,
+        "AL-DSGD, three graphs": 0.4,
+        "AL-DSGD, second draw": 0.2,
+    },
+    "fashionmnist, lr rises with degree": {
+        "no exchange": 0.025,
+        "D-PSGD": 0.025,
+        "MATCHA": 0.025,
+        "all-reduce": 0.1,
+        "AL-DSGD on D-PSGD": 0.025,
+        "AL-DSGD, three graphs": 0.05,
+        "AL-DSGD, second draw": 0.025,
+    },
+    "fashionmnist, lr falls with degree": {
+        "no exchange": 0.025,
+        "D-PSGD": 0.025,
+        "MATCHA": 0.025,
+        "all-reduce": 0.1,
+        "AL-DSGD on D-PSGD": 0.1,
+        "AL-DSGD, three graphs": 0.1,
+        "AL-DSGD, second draw": 0.1,
+    },
+    "fashionmnist, noise at 2": {
+        "no exchange": 0.1,
+        "D-PSGD": 0.2,
+        "MATCHA": 0.2,
+        "all-reduce": 0.4,
+        "AL-DSGD on D-PSGD": 0.2,
+        "AL-DSGD, three graphs": 0.2,
+        "AL-DSGD, second draw": 0.2,
+    },
+    "fashionmnist, noise at 4": {
+        "no exchange": 0.05,
+        "D-PSGD": 0.2,
+        "MATCHA": 0.2,
+        "all-reduce": 0.4,
+        "AL-DSGD on D-PSGD": 0.2,
+        "AL-DSGD, three graphs": 0.2,
+        "AL-DSGD, second draw": 0.2,
+    },
+    "fashionmnist, noise at 6": {
+        "no exchange": 0.05,
+        "D-PSGD": 0.2,
+        "MATCHA": 0.1,
+        "all-reduce": 0.4,
+        "AL-DSGD on D-PSGD": 0.1,
+        "AL-DSGD, three graphs": 0.2,
+        "AL-DSGD, second draw": 0.1,
+    },
+    "fashionmnist, unequal shards": {
+        "no exchange": 0.1,
+        "D-PSGD": 0.2,
+        "MATCHA": 0.2,
+        "all-reduce": 0.4,
+        "AL-DSGD on D-PSGD": 0.4,
+        "AL-DSGD, three graphs": 0.4,
+        "AL-DSGD, second draw": 0.2,
+    },
+}
 
 
 def own_rate(setting: str, label: str) -> float:
