@@ -23,6 +23,7 @@ _HOME = {
     "Topology": "graphs",
     "Trainer": "training",
     "load": "datasets",
+    "load_model": "saving",
     "train": "training",
 }
 __all__ = list(_HOME)

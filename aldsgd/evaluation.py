@@ -70,6 +70,15 @@ class Evaluator:
             return self._test(workers.outputs, len(workers.modules), workers)
 
     @torch.no_grad()
+    def averaged_state(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
+        """``state_dict``, on the CPU, of the model that ``averaged`` tests."""
+        with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
+            set_statistics(model, mean_statistics)
+            if self.policy in ("augmented", "reestimated", "fresh"):
+                self._reestimate(model, workers)
+            return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
         """The loss and each metric of the model with parameters ``row`` (P,): the workers' mean, or a centre."""
         with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():

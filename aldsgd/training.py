@@ -4,7 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from aldsgd.identity import identity_of
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import device_of
+from aldsgd.result import Result
 from aldsgd.rows import trainable
+from aldsgd.saving import describe
 from aldsgd.settings import Settings, several
 from aldsgd.step import Meter
 from aldsgd.stepper import Stepper
@@ -33,22 +35,6 @@ from aldsgd.world import join, launched
 
 #: A cross-entropy that no run comes back from; losses on other scales have none.
 DIVERGED = 1e4
-
-
-@dataclass
-class Result:
-    """What a run leaves: ``rows``, its records (``results/README.md``), and ``workers``, the trained models.
-
-    Between processes every rank has the models that it hosts, and rank 0 the rows; ``train`` gives them to all.
-    """
-
-    rows: list[dict]
-    workers: Workers
-
-    @property
-    def final(self) -> dict:
-        """The row of the whole network at the last epoch."""
-        return next(row for row in reversed(self.rows) if row["worker"] is None)
 
 
 class TimeUp(Exception):
@@ -84,7 +70,7 @@ class Trainer:
         loss: Loss | None = None,
         hosting: LocalNetwork | None = None,
     ):
-        self.algorithm, self.settings = checked(algorithm), settings
+        self.algorithm, self.settings, self.build = checked(algorithm), settings, build
         n = algorithm.n
         if settings.augment and data.train_inputs.ndim != 4:
             raise ConfigError("augment needs images (N, C, H, W), and these are feature vectors; leave it out")
@@ -230,6 +216,13 @@ class Trainer:
                 f"{prefix}best_{name}": high if higher else low,
             }
 
+    @torch.no_grad()
+    def averaged_state(self) -> dict[str, Tensor] | None:
+        """``state_dict`` of the averaged model; every process takes part, and rank 0 alone gets it."""
+        stats = mean_statistics(self.workers.modules, self.hosting)
+        mean = self.hosting.mean_row(self.workers.parameters)
+        return self.evaluators[""].averaged_state(self.workers, mean, stats) if self.hosting.rank == 0 else None
+
     def run(
         self,
         on_record: Callable[[list[dict]], None] = lambda rows: None,
@@ -280,7 +273,7 @@ class Trainer:
                     self.save(kept, epoch + 1, rows)
                 if stop:
                     raise TimeUp(f"the time limit came after epoch {epoch + 1} of {settings.epochs}")
-        return Result(rows, self.workers)
+        return Result(rows, self.workers, self.build, self.averaged_state(), describe(self.data, None))
 
     def save(self, checkpoints: Checkpoints, epoch: int, rows: list[dict]) -> None:
         """Keep the run as it stands after ``epoch`` epochs; every process takes part, rank 0 writes."""
@@ -390,4 +383,4 @@ def train(
         hosting = ProcessNetwork(algorithm.n, world, algorithm.centres)
         trainer = Trainer(algorithm, build, data, replace(chosen, device=world.device), loss, hosting)
         result = trainer.run(progress=progress and world.rank == 0)
-        return Result(json.loads(world.first(lambda: json.dumps(result.rows))), result.workers)
+        return replace(result, rows=json.loads(world.first(lambda: json.dumps(result.rows))))

@@ -59,6 +59,8 @@ class RunConfig:
     betas: tuple[float, float] = option((0.9, 0.999), "the two averages of adam and adamw", recorded=False)
     schedule: str = option("steps", "of the learning rate", "aldsgd.local:SCHEDULES", recorded=False)
     warmup: float = option(0.0, "epochs in which the rate grows to its value", recorded=False)
+    init: str | None = option(None, "file of a saved model from which every worker starts", recorded=False)
+    freeze: tuple[str, ...] = option((), "beginnings of names of parameters that are not trained", recorded=False)
     start: str = option("different", "initial models", "aldsgd.workers:STARTS")
     start_scaled: bool = option(
         False, "scale each tensor of a worker's initial model by its own U(0, 2)", recorded=False
@@ -149,6 +151,8 @@ class RunConfig:
             found["graph_content"] = edges_hash(self.graph, self.workers)
         if self.dataset.startswith("text:"):
             found["data_content"] = file_hash(self.dataset.removeprefix("text:"))
+        if self.init is not None:
+            found["init_content"] = file_hash(self.init)
         for name, value in (("method", self.method), ("model", self.model), ("data", self.dataset)):
             if ":" in value and not value.startswith("text:"):
                 found[f"{name}_source"] = registry.source_hash(value)
@@ -161,13 +165,17 @@ class RunConfig:
 
     def build(self, data) -> Callable:
         """What makes one worker's initial model for ``data``."""
-        from aldsgd import models
+        from aldsgd import models, saving
         from aldsgd.differences import scaled
 
         if ":" in self.model:
             build = partial(registry.imported(self.model), data)
         else:
             build = partial(models.build, self.model, data.outputs, data.shape, data.task, data.vocabulary)
+        if self.init is not None:
+            build = saving.initialised(build, self.init)
+        if self.freeze:
+            build = saving.frozen(build, self.freeze)
         return scaled(build) if self.start_scaled else build
 
     def taught(self, data):
@@ -231,7 +239,7 @@ def option_names(method: str) -> set[str]:
 def from_record(record: Mapping) -> RunConfig:
     """The configuration that a record describes; fields that had no effect have their defaults."""
     known = {name: value for name, value in record.items() if name in NAMES and value is not None}
-    for name in ("lr", "lr_drops", "betas", "also"):
+    for name in ("lr", "lr_drops", "betas", "also", "freeze"):
         if isinstance(known.get(name), list):
             known[name] = tuple(tuple(v) if isinstance(v, list) else v for v in known[name])
     names = option_names(record["method"])

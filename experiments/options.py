@@ -35,6 +35,7 @@ class Execution:
         "stop at a checkpoint before so many seconds are over; the same command goes on from there, and the exit code "
         "is 3 as long as something is left",
     )
+    save_models: str | None = option(None, "folder in which the models of each run that is trained are kept")
     engine: str = option(
         "auto", "how the workers of a process run, which changes rounding alone", "aldsgd.engines:ENGINES"
     )
@@ -47,9 +48,9 @@ class Execution:
 
     def check(self) -> None:
         """Raise ConfigError for an option that makes no sense, without loading torch."""
-        for name in ("data", "results"):
+        for name in ("data", "results", "save_models"):
             if getattr(self, name) == "":
-                raise ConfigError(f"--{name} is empty; name a folder, or leave it out")
+                raise ConfigError(f"--{name.replace('_', '-')} is empty; name a folder, or leave it out")
         for name in ("threads", "jobs"):
             if getattr(self, name) is not None and not 1 <= getattr(self, name) <= 4096:
                 raise ConfigError(f"--{name} {getattr(self, name)} must be 1 or more, and at most 4096")

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
@@ -264,13 +265,16 @@ def train_run(
             return store.load(record)
         writer = writers[0] if writers else None
         began = time.perf_counter()
-        trainer.run(
+        result = trainer.run(
             on_record=writer.append if writer else lambda rows: None,
             progress=world.rank == 0 and not execution.quiet and sys.stderr.isatty(),
             checkpoints=checkpoints_of(store, config).folder if execution.checkpoint_every else None,
             checkpoint_every=execution.checkpoint_every,
             deadline=limit,
         )
+        if execution.save_models:
+            result.about["model"] = None if ":" in config.model else config.model
+            result.save(Path(execution.save_models) / store.stem(record))
         wire_bytes = trainer.hosting.total_wire_bytes()
         if writer is None:
             return None

@@ -17,11 +17,14 @@ from baselines.registry import VARIANTS
 from experiments.all import EXPERIMENTS, missing, plan
 from experiments.configuration import RunConfig
 from experiments.options import Execution
+from experiments.rates import OWN
 from experiments.runner import prepare, train_run
-from experiments.scales import CIFAR10, CIFAR100, SMALL
+from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED
 from figures import all as figures
 from tables.experiments import islands
 from tables.links import modelled_seconds
+from tables.query import Experiment
+from tables.rates import best_rates, rate_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -128,3 +131,16 @@ def test_the_learning_rates_are_those_that_tuning_chose():
     chosen = set(table.rows.loc[table.rows["chosen"] == "chosen", "tuning"])
     used = [setting["cpu"] for setting in (CIFAR10, CIFAR100, SMALL)]
     assert chosen == {f"{config.dataset}, lr {config.lr:g}" for config in used}
+
+
+def test_own_rates_are_the_best_of_their_grids_and_lie_inside_them():
+    runs = Experiment(ROOT / "results", "own_rates")
+    best = best_rates(runs)
+    for setting, rates in OWN.items():
+        assert best[setting] == rates, setting
+        for label, rate in rates.items():
+            grid = {rate_of(entry.run) for entry in runs.under(setting).select(variant=label)}
+            assert len(grid) >= 4 and min(grid) < rate < max(grid), (setting, label)
+    assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
+    assert all(TUNING_SEED not in seeds for seeds in MID_SEEDS.values())
+    assert MID.lr == best["resnet_small"]["D-PSGD"] and MID_FASHION.lr == best["fashionmnist, identical"]["D-PSGD"]
