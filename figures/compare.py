@@ -1,0 +1,39 @@
+"""Curves of any recorded runs against epochs, bytes or modelled time; drawn by ``experiments.compare``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aldsgd.statistics import mean_interval
+from figures import style
+from figures.common import ends, grid
+from tables.base import Unit
+from tables.comparison import AXES, UNITS, Selection, columns_of, common_end, distinct, values_at
+
+
+def draw_comparison(
+    selections: Sequence[Selection], out: Path, axis: str = "epochs", metric: str | None = None
+) -> list[Path]:
+    """Draw ``compare.pdf`` and ``.png`` into ``out``; returns the files written."""
+    selections = distinct(selections)
+    columns = columns_of(selections, metric)
+    named = columns[0].partition("_")[2]
+    unit = Unit(named)
+    with style.sheet():
+        fig, (panels,) = grid(1, len(columns), 3.0, sharey=True)
+        for axes, column in zip(panels, columns, strict=True):
+            for place, selection in enumerate(selections):
+                end = common_end([selection], axis)
+                x = np.unique([AXES[axis](run.network) for run in selection.runs.values()])
+                x = x[x <= end]
+                intervals = [mean_interval(list(values_at(selection, column, axis, at).values())) for at in x]
+                mean, half = ends(intervals, unit.scale)
+                style.curve(axes, place, selection.name, x, mean, mean - half, mean + half)
+            shown = column.partition("_")[0]
+            axes.set(title="averaged model" if shown == "averaged" else f"{shown} worker", xlabel=UNITS[axis])
+            if axis == "epochs":
+                style.epoch_axis(axes)
+        panels[0].set_ylabel(f"test {named}" + " (%)" * (unit.scale == 100))
+        style.legend(fig, [selection.name for selection in selections])
+        return style.save(fig, out / "compare")

@@ -1,0 +1,123 @@
+"""Recorded runs side by side: what a selection names, values between tests, paired differences by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from aldsgd.errors import ConfigError
+from aldsgd.records import RunStore
+from experiments import compare
+from tables.comparison import columns_of, common_end, compared, parsed, select, value_at
+from tests.calling import call
+
+BASE = {"dataset": "digits", "workers": 4, "graph": "ring", "graphs": 1, "epochs": 3, "lr": 0.1}
+
+
+def write(root, method, seeds, metrics=("accuracy",), slope=1.0, **changes):
+    store, draws = RunStore(root), np.random.default_rng(len(method) * 100 + len(changes))
+    for seed in seeds:
+        config = {**BASE, "method": method, "seed": seed, **changes}
+        with store.writer(config, {}, metrics) as writer:
+            for epoch in (1, 2, 3):
+                row = {"epoch": epoch, "step": 5 * epoch, "train_loss": 1.0, "rounds": epoch}
+                row |= {"logical_bytes": int(1000 * slope * epoch), "modelled_compute_s": epoch}
+                row["modelled_communication_s"] = 0.5 * slope * epoch
+                for metric in metrics:
+                    worst, mean, best = np.sort(draws.uniform(0.1, 0.3, 3)) * epoch
+                    row |= {f"worst_{metric}": worst, f"mean_{metric}": mean, f"best_{metric}": best,
+                            f"averaged_{metric}": mean}  # fmt: skip
+                writer.append([row])
+            writer.finish()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    root = tmp_path_factory.mktemp("store")
+    write(root, "dpsgd", range(5))
+    write(root, "my.module:Mine", range(5), slope=0.5, tau=7)  # a method that the package has never seen
+    write(root, "dpsgd", range(2), graph="paper:100")
+    return root
+
+
+def frame(root, **fields):
+    rows = []
+    for run in RunStore(root).runs():
+        if all(run.config.get(name) == value for name, value in fields.items()):
+            rows.append(pd.read_csv(run.csv).assign(seed=run.config["seed"]))
+    return pd.concat(rows)
+
+
+@pytest.mark.parametrize("axis", ["epochs", "bytes", "time"])
+def test_differences_at_equal_cost_are_those_by_hand(store, axis):
+    plain, mine = select(store, "method=dpsgd,graph=ring"), select(store, "method=my.module:Mine")
+    cost = {"epochs": lambda f: f["epoch"], "bytes": lambda f: f["logical_bytes"],
+            "time": lambda f: f["modelled_compute_s"] + f["modelled_communication_s"]}[axis]  # fmt: skip
+    frames = [frame(store, method="dpsgd", graph="ring"), frame(store, method="my.module:Mine")]
+    end = min(cost(f).max() for f in frames)
+    assert common_end([plain, mine], axis) == end
+    values = []
+    for f in frames:
+        values.append([np.interp(end, cost(own), own["worst_accuracy"]) for _, own in f.groupby("seed")])
+    test = stats.ttest_rel(values[1], values[0]).confidence_interval(0.95)
+    cell = compared([plain, mine], axis).rows["worst, less D-PSGD's"][1].value
+    assert (cell.low, cell.high) == pytest.approx((100 * test.low, 100 * test.high), rel=1e-9)
+    assert cell.n == 5
+
+
+def test_a_value_lies_on_the_line_between_two_tests(store):
+    run = select(store, "method=dpsgd,graph=ring").first
+    rows = run.network["mean_accuracy"]
+    assert value_at(run, "mean_accuracy", "epochs", 2.5) == pytest.approx((rows[1] + rows[2]) / 2)
+    assert np.isnan(value_at(run, "mean_accuracy", "epochs", 0.5))
+
+
+def test_what_a_selection_names(store, tmp_path):
+    by_fields = select(store, "method=dpsgd,graph=ring")
+    assert list(by_fields.runs) == [0, 1, 2, 3, 4] and by_fields.name == "D-PSGD"
+    by_key = select(store, by_fields.runs[3].key)
+    assert {seed: run.key for seed, run in by_key.runs.items()} == {s: r.key for s, r in by_fields.runs.items()}
+    named = select(tmp_path, f"plain@{store}:method=dpsgd,graph=paper:100")
+    assert named.name == "plain" and list(named.runs) == [0, 1]
+    write(tmp_path / "alone", "dpsgd", range(2))
+    assert len(select(store, str(tmp_path / "alone")).runs) == 2
+    assert parsed("lr=[0.1, 0.2],augment=true,core=none,graph=paper:53.8") == {
+        "lr": [0.1, 0.2], "augment": True, "core": None, "graph": "paper:53.8",
+    }  # fmt: skip
+
+
+def test_any_metric_can_be_compared(tmp_path):
+    for method in ("dpsgd", "single"):
+        write(tmp_path, method, range(5), metrics=("r2", "rmse"))
+    selections = [select(tmp_path, f"method={method}") for method in ("dpsgd", "single")]
+    assert columns_of(selections, None)[0] == "worst_r2"
+    text = compared(selections, metric="rmse").text
+    assert "worst, less D-PSGD's" in text[0] and "±" in text[1][2]
+    with pytest.raises(ConfigError, match="not every run has the metric 'accuracy'; all have: r2, rmse"):
+        compared(selections, metric="accuracy")
+
+
+def test_the_command_prints_a_table_and_draws(store, tmp_path):
+    ended = call(compare, "method=dpsgd,graph=ring", "mine@method=my.module:Mine", "--results", store, "--at", "bytes",
+                 "--out", tmp_path)  # fmt: skip
+    assert ended.code == 0 and "worst, less D-PSGD's" in ended.out and "| mine" in ended.out
+    assert {path.name for path in tmp_path.iterdir()} == {"compare.pdf", "compare.png"}
+    again = call(compare, "method=dpsgd,graph=ring", "method=dpsgd,graph=ring", "--results", store, "--format", "csv")
+    assert "D-PSGD (1)" in again.out and "D-PSGD (2)" in again.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["method=dpsgd"], "fits runs that differ in graph; add fields, such as graph="),
+        (["method=nothing"], "no complete run in"),
+        (["0123456789ab"], "no complete run in"),
+        (["what is this"], "is no field=value"),
+        (["method=dpsgd,graph=ring", "--metric", "bleu"], "not every run has the metric 'bleu'"),
+        (["method=dpsgd,graph=ring", "--at", "cost"], "invalid choice"),
+        ([], "the following arguments are required"),
+    ],
+)
+def test_bad_selections_are_one_line(store, arguments, message):
+    ended = call(compare, *arguments, "--results", store)
+    assert ended.refused and message in ended.err and not ended.out
