@@ -39,6 +39,8 @@ class Algorithm:
     n: int
     centres = 0
     state: Mapping[str, str | int] = {}
+    #: Coefficients by name that can make a run diverge where they are above one.
+    coefficients: Mapping[str, float] = {}
     #: Whether some of its steps judge by a second mini-batch.
     second_draw = False
 

@@ -146,7 +146,8 @@ class ALDSGD(Wrapper):
         for name, value in dict(c1=c1, c2=c2, p1=p1, p2=p2).items():
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} = {value} is not a coefficient; give a finite number, zero or more")
-        for names, total in (("c1 + c2", c1 + c2), ("p1 + p2", p1 + p2)):
+        self.coefficients = {"c1 + c2": c1 + c2, "p1 + p2": p1 + p2}
+        for names, total in self.coefficients.items():
             if total > 1:
                 warnings.warn(
                     f"{names} = {total:g} is more than 1: the rest of the row gets a negative weight",

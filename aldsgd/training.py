@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from aldsgd.algorithm import Algorithm, checked, started
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
@@ -30,6 +29,7 @@ from aldsgd.settings import Settings, several
 from aldsgd.step import Meter
 from aldsgd.stepper import Stepper
 from aldsgd.tasks import Loss, task_of
+from aldsgd.watching import Watcher, bar, everyone, metric_of, summary
 from aldsgd.workers import Workers
 from aldsgd.world import join, launched
 
@@ -152,15 +152,24 @@ class Trainer:
             self.meter.count(step)
             on_step(t, self.stepper.losses.clone())
         mean = self.stepper.finish()
-        if self.diverged is None and (lived := int(self.stepper.lived.item())) < self.steps:
+        everywhere = self.hosting.gather(self.stepper.lived.double().expand(len(self.workers.hosted)))
+        if self.diverged is None and (lived := int(everywhere.min())) < self.steps:
             self.diverged = epoch * self.steps + lived
             warnings.warn(
                 f"the run diverged: a loss was {self.stepper.bound:g} or more, or no number, at step {self.diverged} "
-                f"of {self.settings.epochs * self.steps} (lr = {self.local.lr}); try a smaller learning rate",
+                f"of {self.settings.epochs * self.steps}; {self.suspects()}",
                 stacklevel=2,
             )
         self.seconds_compute += time.perf_counter() - started - (self.hosting.seconds - mixing)
         return mean
+
+    def suspects(self) -> str:
+        """What may have made a run diverge: its largest learning rate, and coefficients above one."""
+        rates = self.settings.lr if several(self.settings.lr) else (self.settings.lr,)
+        largest = max(range(len(rates)), key=rates.__getitem__)
+        of = f" (worker {largest}'s)" if len(rates) > 1 else ""
+        above = [f", {name} = {value:g} is above 1" for name, value in self.algorithm.coefficients.items() if value > 1]
+        return f"the largest learning rate is {rates[largest]:g}{of}{''.join(above)}; try a smaller one"
 
     def record(self, epoch: int, train_loss: Tensor) -> list[dict]:
         """Rows of the epoch just finished (counted from 1): one per worker, one per centre, one for the network.
@@ -227,6 +236,7 @@ class Trainer:
         self,
         on_record: Callable[[list[dict]], None] = lambda rows: None,
         progress: bool = False,
+        place: int = 0,
         checkpoints: str | Path | None = None,
         checkpoint_every: int = 10,
         deadline: float | None = None,
@@ -247,24 +257,19 @@ class Trainer:
         total = settings.epochs * self.steps
         with (
             torch.random.fork_rng(devices=[]),
-            tqdm(total=total, initial=first * self.steps, disable=not progress, unit="step") as bar,
+            bar(total, "step", progress, place, first * self.steps) as steps,
         ):
             if deadline is not None and self.hosting.agree(int(time.perf_counter() > deadline)):
                 raise TimeUp(f"the time limit came after epoch {first} of {settings.epochs}")
             for epoch in range(first, settings.epochs):
                 began = time.perf_counter()
-                train_loss = self.train_epoch(epoch, lambda t, losses: bar.update())
+                train_loss = self.train_epoch(epoch, lambda t, losses: steps.update())
                 if (epoch + 1) % settings.eval_every == 0 or epoch + 1 == settings.epochs:
                     new = self.record(epoch + 1, train_loss)
                     rows += new
                     if new:
                         on_record(new)
-                        first_metric = next(iter(self.task.metrics))
-                        end = new[-1]
-                        bar.set_postfix_str(
-                            f"loss {end['train_loss']:.3f} worst {end[f'worst_{first_metric}']:.3f} "
-                            f"mean {end[f'mean_{first_metric}']:.3f}"
-                        )
+                        steps.set_postfix_str(summary(new[-1], metric_of(new[-1])))
                 if epoch + 1 == settings.epochs:
                     break
                 now = time.perf_counter()
@@ -365,12 +370,14 @@ def train(
     data: Data,
     progress: bool = False,
     loss: Loss | None = None,
+    on_record: Watcher | None = None,
     **settings,
-):
+) -> Result:
     """Train the workers of ``algorithm``, each with a model from ``build``, on ``data``; returns a ``Result``.
 
     Under a launcher such as torchrun the workers are spread over its processes, each of which gets the same rows, and
-    the models that it hosts. loss: (outputs, targets) -> scalar, instead of that of the data's task. Other keyword
+    the models that it hosts. loss: (outputs, targets) -> scalar, instead of that of the data's task. on_record: gets
+    the rows of each tested epoch, on rank 0, such as ``aldsgd.watching.TensorBoard("runs/mine")``. Other keyword
     arguments are those of ``Settings``. Raises ConfigError for an argument that ``Settings`` does not have.
     """
     if unknown := set(settings) - {f.name for f in fields(Settings)}:
@@ -378,9 +385,9 @@ def train(
         raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {known}")
     chosen, algorithm = Settings(**settings), checked(algorithm)
     if launched()[1] == 1:
-        return Trainer(algorithm, build, data, chosen, loss).run(progress=progress)
+        return Trainer(algorithm, build, data, chosen, loss).run(everyone(on_record), progress)
     with join(chosen.device) as world:
         hosting = ProcessNetwork(algorithm.n, world, algorithm.centres)
         trainer = Trainer(algorithm, build, data, replace(chosen, device=world.device), loss, hosting)
-        result = trainer.run(progress=progress and world.rank == 0)
+        result = trainer.run(everyone(on_record), progress and world.rank == 0)
         return replace(result, rows=json.loads(world.first(lambda: json.dumps(result.rows))))

@@ -18,6 +18,7 @@ import numpy as np
 
 from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
+from aldsgd.watching import duration
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
 from experiments.options import execution, parser
@@ -85,14 +86,6 @@ class Clock:
         test = (config.test_images or 10000) * (config.workers + 1) / 3  # no backward pass
         tests = -(-config.epochs // config.eval_every)
         return (config.epochs * train + tests * test) / RATES.get(config.model, 1000)
-
-
-def duration(seconds: float) -> str:
-    """ "3 h 05 min", "12 min" or "40 s"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 def summary(entries, store: RunStore, clock: Clock, jobs: int) -> str:

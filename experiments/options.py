@@ -5,6 +5,7 @@ import sys
 import types
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -36,6 +37,7 @@ class Execution:
         "is 3 as long as something is left",
     )
     save_models: str | None = option(None, "folder in which the models of each run that is trained are kept")
+    tensorboard: str | None = option(None, "folder for TensorBoard, which has to be installed; one folder below a run")
     engine: str = option(
         "auto", "how the workers of a process run, which changes rounding alone", "aldsgd.engines:ENGINES"
     )
@@ -48,7 +50,7 @@ class Execution:
 
     def check(self) -> None:
         """Raise ConfigError for an option that makes no sense, without loading torch."""
-        for name in ("data", "results", "save_models"):
+        for name in ("data", "results", "save_models", "tensorboard"):
             if getattr(self, name) == "":
                 raise ConfigError(f"--{name.replace('_', '-')} is empty; name a folder, or leave it out")
         for name in ("threads", "jobs"):
@@ -56,6 +58,8 @@ class Execution:
                 raise ConfigError(f"--{name} {getattr(self, name)} must be 1 or more, and at most 4096")
         if self.time_limit is not None and not (0 < self.time_limit < float("inf") and self.checkpoint_every):
             raise ConfigError("--time-limit needs a positive number of seconds, and checkpoints to stop at")
+        if self.tensorboard and find_spec("tensorboard") is None:
+            raise ConfigError("--tensorboard needs TensorBoard; python -m pip install tensorboard")
         if self.checkpoint_every < 0:
             raise ConfigError(f"--checkpoint-every {self.checkpoint_every} must be a number of epochs, or 0 for never")
         if not 0 < self.timeout <= 1e6:
@@ -126,15 +130,31 @@ def add_fields(p: argparse.ArgumentParser, described: type, skip: Sequence[str] 
     """One option for each field of a dataclass of ``option``s."""
     hints = get_type_hints(described)
     for f in fields(described):
-        if f.name in skip or "help" not in f.metadata:
-            continue
-        name = f"--{f.name.replace('_', '-')}"
-        if hints[f.name] is bool:
-            action = argparse.BooleanOptionalAction if f.default else "store_true"
-            p.add_argument(name, action=action, default=None, help=escaped(f.metadata["help"]))
-        else:
-            many = {"nargs": "+"} if tuple in kinds(hints[f.name]) else {}
-            p.add_argument(name, metavar=f.name.upper(), **many).field = f
+        if f.name not in skip and "help" in f.metadata:
+            add_option(p, f, hints[f.name])
+
+
+def add_option(p: argparse.ArgumentParser, f: Field, hint) -> None:
+    """The option of one field."""
+    name = f"--{f.name.replace('_', '-')}"
+    if hint is bool:
+        action = argparse.BooleanOptionalAction if f.default else "store_true"
+        p.add_argument(name, action=action, default=None, help=escaped(f.metadata["help"]))
+    else:
+        many = {"nargs": "+"} if tuple in kinds(hint) else {}
+        p.add_argument(name, metavar=f.name.upper(), **many).field = f
+
+
+def shared(found: Sequence[Field]) -> Field:
+    """One field for an option that several methods have: all that it means, and its default where it is one."""
+    first = found[0]
+    helps = list(dict.fromkeys(f.metadata["help"] for f in found))
+    if len(helps) == 1 and len({repr(f.default) for f in found}) == 1:
+        return first
+    own = "" if len({repr(f.default) for f in found}) == 1 else " (default: the method's own)"
+    joined = option(first.default, "; or ".join(helps) + own, first.metadata["choices"], more=True)
+    joined.name = first.name
+    return joined
 
 
 def kinds(hint) -> list[type]:
@@ -209,13 +229,17 @@ def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
     own = [word.partition("=")[2] or after for word, after in zip(given, [*given, ""][1:], strict=True)
            if word.partition("=")[0] == "--method"]  # fmt: skip
     entries = [*(registry.method(name) for name in own if ":" in name), *registry.METHODS.values()]
-    methods, known = p.add_argument_group("options of the methods"), set()
+    methods, named = p.add_argument_group("options of the methods"), {}
     for entry in entries:
+        for f in fields(entry.options):
+            if "help" in f.metadata:
+                named.setdefault(f.name, []).append(f)
+    hints = {name: hint for entry in entries for name, hint in get_type_hints(entry.options).items()}
+    for name, found in named.items():
         try:
-            add_fields(methods, entry.options, skip=tuple(known))
+            add_option(methods, shared(found), hints[name])
         except argparse.ArgumentError as error:
-            raise ConfigError(f"{entry.name} has an option by the name of another ({error}); rename it") from None
-        known |= set(entry.defaults)
+            raise ConfigError(f"{name} is an option of a method and of every run ({error}); rename it") from None
     return p
 
 

@@ -26,6 +26,7 @@ from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
 from aldsgd.training import Trainer
+from aldsgd.watching import Lines, TensorBoard, bar, everyone
 from aldsgd.world import World, join
 from baselines import registry
 from experiments.command import Session, plain_warnings
@@ -82,9 +83,13 @@ def train_missing(
         if execution.jobs > 1 and world.size == 1:
             refuse_failed([(entry, error) for entry, _, error in pooled(missing, execution)])
         else:
-            for i, entry in enumerate(missing, 1):
-                print(f"[{i}/{len(missing)}] {named(entry)}", flush=True)
-                train_run(store, entry[2], execution, world, session.started)
+            shown = world.rank == 0 and not execution.quiet and sys.stderr.isatty()
+            with bar(len(missing), "run", shown and len(missing) > 1) as runs:
+                for i, entry in enumerate(missing, 1):
+                    runs.write(f"[{i}/{len(missing)}] {named(entry)}")
+                    sys.stdout.flush()
+                    train_run(store, entry[2], execution, world, session.started, shown)
+                    runs.update()
     if world.rank > 0:
         session.end(0)
     return store
@@ -237,11 +242,17 @@ def prepare(config: RunConfig, execution: Execution, world: World | None = None)
 
 
 def train_run(
-    store: RunStore, config: RunConfig, execution: Execution, world: World | None = None, started: float | None = None
+    store: RunStore,
+    config: RunConfig,
+    execution: Execution,
+    world: World | None = None,
+    started: float | None = None,
+    bars: bool = False,
 ) -> Run | None:
     """Train one configuration and keep its records; a complete run is returned as it is. None on ranks above 0.
 
-    A run that was cut off goes on from its newest checkpoint. ``started``: from which ``time_limit`` counts.
+    A run that was cut off goes on from its newest checkpoint. ``started``: from which ``time_limit`` counts. ``bars``:
+    show a bar; without one, each tested epoch is a line, unless it shall be quiet.
     """
     world, record = world or World(execution.device), config.record()
     complete = store.load(record) if world.size == 1 else None
@@ -264,10 +275,17 @@ def train_run(
         if not json.loads(world.first(opened)):
             return store.load(record)
         writer = writers[0] if writers else None
+        watchers = [writer.append if writer else None]
+        if not (bars or execution.quiet):
+            watchers.append(Lines(config.epochs))
+        if execution.tensorboard and writer:
+            board = TensorBoard(Path(execution.tensorboard) / store.stem(record))
+            watchers.append(stack.enter_context(contextlib.closing(board)))
         began = time.perf_counter()
         result = trainer.run(
-            on_record=writer.append if writer else lambda rows: None,
-            progress=world.rank == 0 and not execution.quiet and sys.stderr.isatty(),
+            everyone(*watchers),
+            progress=bars,
+            place=1,
             checkpoints=checkpoints_of(store, config).folder if execution.checkpoint_every else None,
             checkpoint_every=execution.checkpoint_every,
             deadline=limit,
