@@ -231,15 +231,16 @@ def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
     entries = [*(registry.method(name) for name in own if ":" in name), *registry.METHODS.values()]
     methods, named = p.add_argument_group("options of the methods"), {}
     for entry in entries:
+        hints = get_type_hints(entry.options)
         for f in fields(entry.options):
             if "help" in f.metadata:
-                named.setdefault(f.name, []).append(f)
-    hints = {name: hint for entry in entries for name, hint in get_type_hints(entry.options).items()}
-    for name, found in named.items():
+                named.setdefault(f.name, []).append((entry, f, hints[f.name]))
+    for found in named.values():
+        entry, _, hint = found[0]
         try:
-            add_option(methods, shared(found), hints[name])
+            add_option(methods, shared([f for _, f, kind in found if kind == hint]), hint)
         except argparse.ArgumentError as error:
-            raise ConfigError(f"{name} is an option of a method and of every run ({error}); rename it") from None
+            raise ConfigError(f"{entry.name} has an option by the name of another ({error}); rename it") from None
     return p
 
 
