@@ -2,10 +2,13 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# PRESET: smoke, cpu or paper; JOBS: worker processes; DATA: folder of the data sets; ONLY: some experiments by name
+# PRESET: smoke, cpu, mid or paper; JOBS: worker processes; DATA: folder of the data sets; ONLY: some experiments by name
 PRESET ?= cpu
 JOBS   ?= 2
 DATA   ?= $(or $(ALDSGD_DATA),data)
+# Where runs are kept, and where figures and tables of other runs than the committed ones go.
+RESULTS ?= results
+OUT    ?= $(if $(filter results,$(RESULTS)),figures,$(RESULTS))
 
 THEORY := theory_spectrum theory_leader_mixing theory_assumptions theory_rate theory_scaling
 
@@ -18,7 +21,8 @@ quickstart: $(VENV)/installed
 
 # Goes on where it was stopped; `make experiments ONLY="sparsity ablation"` for some of them.
 experiments: $(VENV)/installed
-	$(BIN)/python -m experiments.all --preset $(PRESET) --jobs $(JOBS) --data $(DATA) $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m experiments.all --preset $(PRESET) --jobs $(JOBS) --data $(DATA) $(if $(filter-out results,$(RESULTS)),--results $(RESULTS)) \
+		$(if $(ONLY),--only $(ONLY))
 
 theory: $(VENV)/installed
 	set -e; for script in $(THEORY); do ALDSGD_DATA=$(DATA) $(BIN)/python -m experiments.$$script; done
@@ -27,13 +31,20 @@ theory: $(VENV)/installed
 
 # From the CSVs alone.
 figures: $(VENV)/installed
-	$(BIN)/python -m figures.all
+	$(BIN)/python -m figures.all --results $(RESULTS) --out $(OUT)
+ifeq ($(RESULTS),results)
 	set -e; for script in $(THEORY) theory_leader_map; do $(BIN)/python -m figures.$$script; done
+endif
 
+ifeq ($(RESULTS),results)
 tables: $(VENV)/installed
 	$(BIN)/python paper_tables.py --claims
 	$(BIN)/python paper_tables.py --into README.md
 	$(BIN)/python theory_report.py
+else
+tables: $(VENV)/installed
+	$(BIN)/python paper_tables.py --results $(RESULTS) --out $(RESULTS)/tables.md
+endif
 
 test: $(VENV)/developing
 	$(BIN)/python -m pytest -n 2 --dist loadfile

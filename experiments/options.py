@@ -46,7 +46,7 @@ class Execution:
         "on a GPU: the same bits each time, also after going on from a checkpoint, but slower; a CPU always gives them",
     )
     jobs: int = option(1, "processes, each with a run of its own at a time")
-    quiet: bool = option(False, "no progress bars")
+    quiet: bool = option(False, "no bars, and no line for each tested epoch")
 
     def check(self) -> None:
         """Raise ConfigError for an option that makes no sense, without loading torch."""
@@ -105,8 +105,9 @@ def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: boo
     return p
 
 
-def execution(options: argparse.Namespace) -> Execution:
-    """How the command line says to run. Raises ConfigError for what makes no sense, seeds included."""
+def execution(options: argparse.Namespace, folder: str = "results") -> Execution:
+    """How the command line says to run, with results in ``folder`` where it names none. Raises ConfigError for what makes
+    no sense, seeds included."""
     found = Execution(**read_fields(options, Execution))
     found.check()
     for seed in options.seeds or ():
@@ -115,7 +116,7 @@ def execution(options: argparse.Namespace) -> Execution:
     if len(set(options.seeds or ())) < len(options.seeds or ()):
         raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))} holds a seed twice; name each once")
     # Smoke runs would take the place of real ones in the lists of the experiments.
-    folder = str(cache_dir() / "smoke") if options.preset == "smoke" else "results"
+    folder = str(cache_dir() / "smoke") if options.preset == "smoke" else folder
     return found if found.results else replace(found, results=folder)
 
 

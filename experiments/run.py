@@ -1,4 +1,4 @@
-"""One configuration of your own, for one or several seeds; the runs go to the same store as everyone's.
+"""One configuration of your own, for one or several seeds; its runs are kept beside the committed ones, in my_results.
 
 Command:  python -m experiments.run --method aldsgd --graph ring --workers 12 --epochs 20 --seeds 0 1 2
 Prints:   the metrics of the worst, the mean and the averaged model at the last epoch, with intervals over the seeds.
@@ -13,7 +13,7 @@ from experiments.options import configuration, execution, run_parser
 def main(session: Session) -> None:
     options = run_parser(__doc__).parse_args()
     config = configuration(options)
-    how = execution(options)
+    how = execution(options, "my_results")
     from aldsgd.statistics import mean_interval
     from experiments.runner import train_missing
 
