@@ -106,8 +106,8 @@ def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: boo
 
 
 def execution(options: argparse.Namespace, folder: str = "results") -> Execution:
-    """How the command line says to run, with results in ``folder`` where it names none. Raises ConfigError for what makes
-    no sense, seeds included."""
+    """How the command line says to run, with results in ``folder`` where it names none. Raises ConfigError for what is
+    wrong, seeds included."""
     found = Execution(**read_fields(options, Execution))
     found.check()
     for seed in options.seeds or ():
