@@ -11,6 +11,8 @@ from tables.query import Experiment
 from tables.rates import chosen, rate_of
 
 COLUMNS = 3
+#: Points below the best that a panel shows.
+SHOWN = 12
 
 
 def draw(results: Path, out: Path) -> list[Path]:
@@ -40,8 +42,11 @@ def draw(results: Path, out: Path) -> list[Path]:
             axes.set_title(place, fontsize=7)
             axes.set_xscale("log")
             rates = sorted({rate_of(entry.run) for entry in own})
-            axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+            axes.set_xticks(rates[:: 1 + (len(rates) > 6)], [f"{rate:g}" for rate in rates[:: 1 + (len(rates) > 6)]])
             axes.xaxis.set_minor_formatter(NullFormatter())
+            # What counts is near the best; where a method no longer trains, its curve leaves below.
+            best_of_all = max(100 * e.run.final[f"mean_{e.run.metrics[0]}"] for e in own)
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], best_of_all - SHOWN), top=best_of_all + SHOWN / 10)
         for axes in panels.flat[len(places) :]:
             axes.set_visible(False)
         for axes in panels[:, 0]:
