@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aldsgd import own_files
 from aldsgd.errors import ConfigError, one_line, whole
 from aldsgd.image_files import SOURCES, from_folders, from_torchvision
-from aldsgd.streams import rng
+from aldsgd.own_names import FILES, own_data
+from aldsgd.streams import FIXED_SEED, rng
 
-#: Of the choices that no run varies: subsets, the digits' test set, samples for statistics.
-FIXED_SEED = 1234
 #: Classes and different tokens: more are a mistake of numbering, and a layer for them would fill the memory.
 LARGEST = 10**6
 
@@ -273,28 +273,30 @@ def _balanced(labels: np.ndarray, limit: int, seed: int | None = None) -> np.nda
 
 
 DATASETS = ("digits", *SOURCES)
-#: Characters in a window of a text.
-CONTEXT = 64
 
 
 def load(name: str, root: str | Path | None = None, download: bool = False) -> Data:
-    """The data set ``name``: digits, fashionmnist, cifar10, cifar100, or text:PATH.
+    """The data set ``name``: digits, mnist, fashionmnist, svhn, cifar10, cifar100, or files of one's own
+    (``aldsgd.own_files``): text:PATH, folder:PATH, table:PATH or table:PATH,TARGET.
 
     root: the data folder; None takes $ALDSGD_DATA, else ``data``. Understood are torchvision's own layout
     (ROOT/FashionMNIST/raw, ROOT/cifar-10-batches-py, ROOT/cifar-100-python) and, where that is absent, image
     folders ROOT/NAME/{train,test}/<class>/*, classes numbered alphabetically, decoded once and cached. With
     ``download``, torchvision fetches what is in neither form, and completes its own layout. The digits need
-    no folder. A text is for character language modelling: each window of ``CONTEXT`` characters predicts the next ones.
+    no folder.
 
     Raises ConfigError where data is missing (says where it looked and how to get it) or damaged (names the
     file), and for an unknown name.
     """
     if name == "digits":
         return _digits()
-    if name.startswith("text:"):
-        return _text(Path(name.removeprefix("text:")))
+    if own_data(name):
+        arrays, options = own_files.read(name)
+        data = Data.from_arrays(*arrays, classes=options.get("classes"), name=name)
+        return replace(data, **{"vocabulary": options.get("vocabulary", data.vocabulary)})
     if name not in SOURCES:
-        raise ConfigError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, text:PATH")
+        known = ", ".join((*DATASETS, *(f"{kind}:PATH" for kind in FILES)))
+        raise ConfigError(f"unknown data set {name!r}: choose one of {known}")
     source = SOURCES[name]
     root = Path(root or os.environ.get("ALDSGD_DATA") or "data").absolute()
     own, folders = root / source.torchvision_folder, root / name
@@ -335,33 +337,6 @@ def _digits() -> Data:
         members = shuffled[labels[shuffled] == c]
         test[members[: round(0.2 * len(members))]] = True
     return Data.from_arrays(images[~test], labels[~test], images[test], labels[test], 10, name="digits")
-
-
-def _text(path: Path) -> Data:
-    """Windows of a text: inputs (N, CONTEXT) of character numbers, targets the characters that follow each; the last
-    tenth of the text is the test set."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the text {path} cannot be read ({one_line(error)}): name a UTF-8 file") from error
-    if len(text) < 20 * (CONTEXT + 1):
-        raise ConfigError(
-            f"the text {path} has {len(text)} characters: at least {20 * (CONTEXT + 1)} make a training set"
-        )
-    letters = sorted(set(text))
-    if len(letters) < 2:
-        raise ConfigError(f"the text {path} repeats one character: there is nothing to predict")
-    number = {letter: i for i, letter in enumerate(letters)}
-    codes, cut = np.array([number[letter] for letter in text], dtype=np.int64), len(text) * 9 // 10
-    parts = []
-    for part in (codes[:cut], codes[cut:]):
-        count = (len(part) - 1) // CONTEXT
-        parts += [
-            part[: count * CONTEXT].reshape(count, CONTEXT),
-            part[1 : count * CONTEXT + 1].reshape(count, CONTEXT),
-        ]
-    data = Data.from_arrays(*parts, classes=len(letters), name=f"text:{path}")
-    return replace(data, vocabulary=len(letters))
 
 
 def content_hash(data: Data) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from aldsgd.cache import cache_dir, replace_file
 from aldsgd.errors import ConfigError, one_line
+from aldsgd.own_names import IMAGES
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,27 @@ class Source:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def by_split(self) -> bool:
+        """Whether torchvision has two files of it by name, rather than a training set and another."""
+        return self.torchvision_class == "SVHN"
+
+    @property
+    def inside(self) -> str:
+        """The folder of the data folder that torchvision takes as its own."""
+        return self.torchvision_folder if self.by_split else ""
+
+
+def parts_of(source: Source) -> tuple[dict, dict]:
+    """Arguments of torchvision's class for the training and the test part."""
+    return ({"split": "train"}, {"split": "test"}) if source.by_split else ({"train": True}, {"train": False})
+
 
 # Means and deviations as in public training scripts, MATCHA's released code among them. CIFAR-10's deviations
 # are the mean over images of each image's own deviation; over all pixels it is 0.2470, 0.2435, 0.2616.
 SOURCES = {
+    "mnist": Source("MNIST", "MNIST/raw", (1, 28, 28), 10, (0.1307,), (0.3081,)),
+    "svhn": Source("SVHN", "SVHN", (3, 32, 32), 10, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "fashionmnist": Source("FashionMNIST", "FashionMNIST/raw", (1, 28, 28), 10, (0.2860,), (0.3530,)),
     "cifar10": Source(
         "CIFAR10", "cifar-10-batches-py", (3, 32, 32), 10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -49,14 +67,20 @@ def from_torchvision(source: Source, root: Path, download: bool) -> list[np.ndar
     folder = root / source.torchvision_folder
     if download:
         try:
-            dataset(root, download=True)
+            # The files of other sets come all at once.
+            for part in parts_of(source)[: 1 + source.by_split]:
+                dataset(root / source.inside, **part, download=True)
         except (OSError, RuntimeError) as error:
             raise ConfigError(
                 f"torchvision could not fetch {source.torchvision_class} into {root} ({one_line(error)}): "
                 f"check the connection, or bring the data by hand"
             ) from error
     again = "remove it and fetch it again with --download"
-    if hasattr(dataset, "train_list"):
+    if source.by_split:
+        for _, file, md5 in (dataset.split_list[part["split"]] for part in parts_of(source)):
+            if not check_integrity(str(folder / file), md5):
+                raise ConfigError(f"{folder / file} is missing or damaged (MD5 sum is not {md5}): {again}")
+    elif hasattr(dataset, "train_list"):
         files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
         for file, md5 in files:
             if not check_integrity(str(folder / file), md5):
@@ -70,11 +94,13 @@ def from_torchvision(source: Source, root: Path, download: bool) -> list[np.ndar
     arrays = []
     for train in (True, False):
         try:
-            part = dataset(root, train=train)
+            part = dataset(root / source.inside, **parts_of(source)[not train])
         except Exception as error:
             raise ConfigError(f"torchvision cannot read {folder} ({one_line(error)}): {again}") from error
-        pixels, labels = np.asarray(part.data), np.asarray(part.targets, dtype=np.int64)
-        pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
+        labels = np.asarray(part.labels if source.by_split else part.targets, dtype=np.int64)
+        pixels = np.asarray(part.data)
+        if not source.by_split:
+            pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
         arrays += [np.ascontiguousarray(pixels), labels]
     return arrays
 
@@ -96,9 +122,11 @@ def _idx_count(path: Path, again: str) -> int:
     return sizes[0]
 
 
-def from_folders(name: str, source: Source, folders: Path) -> list[np.ndarray]:
-    """Train images, train labels, test images, test labels from image folders; decoded once, then cached."""
-    listed = {part: _list_images(folders / part) for part in ("train", "test")}
+def from_folders(
+    name: str, source: Source, folders: Path, parts: tuple[str, ...] = ("train", "test")
+) -> list[np.ndarray]:
+    """Images and labels of each part, a folder in ``folders``, from a folder per class; decoded once, then cached."""
+    listed = {part: list_images(folders / part) for part in parts}
     classes = {part: sorted({path.parent.name for path in paths}) for part, paths in listed.items()}
     for part, found in classes.items():
         if len(found) != source.classes:
@@ -106,8 +134,8 @@ def from_folders(name: str, source: Source, folders: Path) -> list[np.ndarray]:
                 f"{folders / part} has {len(found)} class folders with images instead of {source.classes}: "
                 f"complete it, one folder of images per class"
             )
-    if classes["train"] != classes["test"]:
-        differ = sorted(set(classes["train"]) ^ set(classes["test"]))
+    if classes[parts[0]] != classes[parts[-1]]:
+        differ = sorted(set(classes[parts[0]]) ^ set(classes[parts[-1]]))
         raise ConfigError(f"{folders} has class {differ[0]!r} in train or test only: use equal names")
 
     paths = [path for part in listed.values() for path in part]
@@ -123,7 +151,7 @@ def from_folders(name: str, source: Source, folders: Path) -> list[np.ndarray]:
     key = known.hexdigest()
     digest = hashlib.sha256(str(folders.resolve()).encode()).hexdigest()[:12]
     cached = cache_dir() / "decoded" / f"{name}-{digest}.npz"
-    fields = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+    fields = [f"{part}_{what}" for part in parts for what in ("inputs", "targets")]
     try:
         with np.load(cached) as stored:
             if str(stored["key"]) == key:
@@ -144,17 +172,27 @@ def from_folders(name: str, source: Source, folders: Path) -> list[np.ndarray]:
     return arrays
 
 
-def _list_images(folder: Path) -> list[Path]:
-    """Image files FOLDER/<class>/*, sorted by class and name; other files are passed over."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
+def size_of(path: Path) -> tuple[int, int, int]:
+    """(channels, height, width) of an image file: one channel where it is grey. Raises ConfigError."""
+    from PIL import Image
 
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return 1 if image.mode in ("1", "L", "I;16") else 3, height, width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path} is no readable image ({one_line(error)}): replace it") from error
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files FOLDER/<class>/*, sorted by class and name; other files are passed over."""
     try:
         classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
         return [
             path
             for c in classes
             for path in sorted(c.iterdir())
-            if path.suffix.lower() in IMG_EXTENSIONS and path.name[0] != "."
+            if path.suffix.lower() in IMAGES and path.name[0] != "."
         ]
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read ({one_line(error)}): use a folder per class") from error

@@ -29,6 +29,8 @@ RECORDED: dict[str, Callable[..., list[int]]] = {
     "graph of seed 0": lambda seed: [seed],
     "set of graphs": lambda number: [number],
 }
+#: Of the choices that no run varies: subsets, test sets, samples for statistics.
+FIXED_SEED = 1234
 _WORD = 2**32
 
 

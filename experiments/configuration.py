@@ -11,6 +11,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse
 from aldsgd.links import LINKS, Link
 from aldsgd.methods import Method, Options, Setting, option
+from aldsgd.own_names import files_hash, own_data
 from aldsgd.records import key
 from baselines import registry
 
@@ -27,7 +28,10 @@ class RunConfig:
     """
 
     dataset: str = option(
-        "digits", "text:PATH, your own as module:function, or one by name", "aldsgd.datasets:DATASETS", more=True
+        "digits",
+        "text:PATH, folder:PATH, table:PATH[,TARGET], your own as module:function, or one by name",
+        "aldsgd.datasets:DATASETS",
+        more=True,
     )
     model: str = option(
         "mlp", "network of each worker, your own as module:function, or one by name", "aldsgd.models:NAMES", more=True
@@ -151,10 +155,12 @@ class RunConfig:
             found["graph_content"] = edges_hash(self.graph, self.workers)
         if self.dataset.startswith("text:"):
             found["data_content"] = file_hash(self.dataset.removeprefix("text:"))
+        elif own_data(self.dataset):
+            found["data_content"] = files_hash(self.dataset)
         if self.init is not None:
             found["init_content"] = file_hash(self.init)
         for name, value in (("method", self.method), ("model", self.model), ("data", self.dataset)):
-            if ":" in value and not value.startswith("text:"):
+            if ":" in value and not own_data(value):
                 found[f"{name}_source"] = registry.source_hash(value)
         return found
 

@@ -22,6 +22,7 @@ from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import worker_count
 from aldsgd.listings import check_experiment, write_experiment
+from aldsgd.own_names import own_data
 from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
@@ -343,7 +344,7 @@ def chosen(root, download, name: str, validation: int | None, train: int | None,
 @lru_cache(maxsize=2)
 def dataset(name: str, root: str | None, download: bool) -> Data:
     """A whole data set, loaded once for all runs of a script."""
-    if ":" in name and not name.startswith("text:"):
+    if ":" in name and not own_data(name):
         with registry.of_the_user(f"--data {name} fails"):
             data = registry.imported(name)()
         if not isinstance(data, Data):

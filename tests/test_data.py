@@ -19,9 +19,10 @@ from torchvision.transforms import functional as tvf
 
 from aldsgd import image_files
 from aldsgd.data import Batches, augment, checked_shards, normalise, split, steps_per_epoch
-from aldsgd.datasets import CONTEXT, Data, load
+from aldsgd.datasets import Data, load
 from aldsgd.differences import label_noise
 from aldsgd.errors import ConfigError
+from aldsgd.own_files import CONTEXT
 
 
 @pytest.fixture(autouse=True)
@@ -840,7 +841,7 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, monkeypat
 
 
 def test_unknown_names_list_the_known_ones(tmp_path):
-    damaged(tmp_path, "mnist", "digits, fashionmnist, cifar10, cifar100")
+    damaged(tmp_path, "imagenet", "digits, mnist, svhn, fashionmnist, cifar10, cifar100, text:PATH, folder:PATH")
 
 
 def test_downloads_are_torchvisions_and_only_where_nothing_is_there(tmp_path, monkeypatch):
