@@ -14,16 +14,22 @@ from aldsgd.leaders import ALDSGD
 from aldsgd.training import Settings, Trainer, train
 from aldsgd.workers import initial_model
 from baselines.dpsgd import DPSGD
+from experiments.options import run_parser
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 
 
 def listing(name: str) -> str:
-    return re.search(rf"<!-- listing: {name} -->\n```python\n(.*?)```", README, re.DOTALL).group(1)
+    """A listing of the README or of a page of docs/."""
+    found = [re.search(rf"<!-- listing: {name} -->\n```python\n(.*?)```", page, re.DOTALL) for page in PAGES.values()]
+    (match,) = filter(None, found)
+    return match.group(1)
 
 
-def run(name: str) -> dict:
-    scope = {}
+def run(name: str, scope: dict | None = None) -> dict:
+    scope = {} if scope is None else scope
     exec(compile(listing(name), f"README listing {name}", "exec"), scope)
     return scope
 
@@ -72,14 +78,38 @@ def test_a_new_method_in_twenty_lines():
     assert together["consensus_distance"] > 0
 
 
+def test_models_are_saved_loaded_and_fine_tuned(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert len(listing("saving").splitlines()) <= 25 and len(listing("finetune").splitlines()) <= 25
+    scope = run("saving")
+    assert scope["right"].double().mean().item() == scope["result"].final["averaged_accuracy"] > 0.8
+    run("finetune", scope)
+    still = scope["body"]["1.weight"]
+    assert all(torch.equal(module[1].weight, still) for module in scope["result"].workers.modules)
+    assert scope["result"].final["averaged_accuracy"] > 0.5
+    assert "accuracy of the averaged model" in capsys.readouterr().out
+
+
 def test_the_tables_are_those_of_the_committed_runs():
-    assert paper_tables.renew(README, Path(__file__).parents[1] / "results") == README
+    for path, page in PAGES.items():
+        if "<!-- table: " in page:
+            assert paper_tables.renew(page, ROOT / "results") == page, path
 
 
-def test_every_file_and_module_the_readme_names_exists():
-    root = Path(__file__).parents[1]
-    for module in re.findall(r"python -m ((?:experiments|figures)[.\w]+)", README):
-        place = root / module.replace(".", "/")
-        assert place.with_name(f"{place.name}.py").is_file() or (place / "__main__.py").is_file(), module
-    for target in re.findall(r"\]\(([\w/.]+)\)", README):
-        assert (root / target).exists(), target
+def test_every_file_and_module_that_a_page_names_exists():
+    for path, page in PAGES.items():
+        for module in re.findall(r"python -m ((?:experiments|figures)[.\w]+)", page):
+            place = ROOT / module.replace(".", "/")
+            assert place.with_name(f"{place.name}.py").is_file() or (place / "__main__.py").is_file(), module
+        for target in re.findall(r"\]\(([\w/.]+)\)", page):
+            assert (path.parent / target).exists(), (path, target)
+
+
+def test_every_option_that_a_page_names_exists():
+    """Of the commands that a reader would copy: what they call understands their options."""
+    for path, page in PAGES.items():
+        for command in re.findall(r"python -m experiments\.run ([^\n`|]*)", page):
+            words = [word for word in command.split() if word.startswith("--")]
+            known = run_parser("", words).format_help()
+            for word in words:
+                assert f"{word} " in known or f"{word}\n" in known, (path, word)
