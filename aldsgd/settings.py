@@ -21,17 +21,17 @@ class Settings:
     """How a run trains. Defaults are the paper's, except for the number of epochs.
 
     epochs; batch: samples per worker and step; lr: one learning rate or one per worker; weight_decay: on every
-    parameter; optimizer: "sgd", "adam", "adamw", or what makes a ``torch.optim`` optimizer from parameters and ``lr``;
-    momentum, nesterov: of sgd; betas: of adam and adamw; schedule: "steps", "cosine", "constant"
-    (``aldsgd.local.factor``), or what makes a scheduler from the optimizer, stepped once per ``schedule_per`` ("step"
-    or "epoch"); lr_drops: (epoch, factor) pairs of "steps", applied from that epoch on; warmup: epochs; seed: of
-    models, shards, batches; start: initial models (``aldsgd.workers``); split: a name or a list of index arrays,
-    dirichlet_alpha, min_shard (``aldsgd.data``); augment: crop and flip; batchnorm, bn_images: policy
-    (``aldsgd.evaluation``); also: further policies of the last test, whose columns begin with their name; eval_every:
-    epochs between tests, the last is always tested; interim_images: test samples of the tests before the last, spread
-    over the classes, None for all; precision: a name of
-    ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by the user;
-    device; engine (``aldsgd.engines``).
+    parameter; optimizer: "sgd", "adam", "adamw", or what makes a ``torch.optim`` optimizer from parameters and
+    ``lr``; momentum, nesterov: of sgd; betas: of adam and adamw; schedule: "steps", "cosine", "constant"
+    (``aldsgd.local.factor``), or what makes a scheduler from the optimizer, stepped once per ``schedule_per``
+    ("step" or "epoch"); lr_drops: (epoch, factor) pairs of "steps", applied from that epoch on; warmup: epochs;
+    seed: of models, shards, batches; start: initial models (``aldsgd.workers``); split: a name or a list of index
+    arrays, dirichlet_alpha, min_shard (``aldsgd.data``), split_seed: of the shards, None for ``seed``; augment:
+    crop and flip; batchnorm, bn_images: policy (``aldsgd.evaluation``); also: further policies of the last test,
+    whose columns begin with their name; eval_every: epochs between tests, the last is always tested;
+    interim_images: test samples of the tests before the last, spread over the classes, None for all; precision: a
+    name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by
+    the user; device; engine (``aldsgd.engines``).
 
     Raises ConfigError for a value that makes no sense.
     """
@@ -51,6 +51,7 @@ class Settings:
     seed: int = 0
     start: str = "different"
     split: str | Sequence = "iid"
+    split_seed: int | None = None
     dirichlet_alpha: float | None = None
     min_shard: int = 1
     augment: bool = False
@@ -78,8 +79,12 @@ class Settings:
             if name not in POLICIES or self.also.count(name) > 1 or name == self.batchnorm:
                 others = ", ".join(policy for policy in POLICIES if policy != self.batchnorm)
                 raise ConfigError(f"also = {', '.join(map(str, self.also))} must be different ones of: {others}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed = {self.seed} must be a whole number, not negative and below 2^32")
+        for name in ("seed", "split_seed"):
+            value = getattr(self, name)
+            if name == "split_seed" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
+                raise ConfigError(f"{name} = {value} must be a whole number, not negative and below 2^32")
         object.__setattr__(self, "lr", tuple(self.lr) if several(self.lr) else self.lr)
         for rate in self.lr if several(self.lr) else (self.lr,):
             if isinstance(rate, bool) or not isinstance(rate, int | float) or not (math.isfinite(rate) and rate >= 0):

@@ -80,8 +80,9 @@ class Trainer:
         self.task = task_of(data, loss)
         samples = len(data.train_inputs)
         if isinstance(settings.split, str):
-            kind, alpha = settings.split, settings.dirichlet_alpha
-            shards = split(data.train_targets, n, kind, settings.seed, alpha, settings.min_shard)
+            seed = settings.seed if settings.split_seed is None else settings.split_seed
+            alpha = settings.dirichlet_alpha
+            shards = split(data.train_targets, n, settings.split, seed, alpha, settings.min_shard)
         else:
             shards = checked_shards(settings.split, samples, n)
         self.steps = steps_per_epoch(sum(map(len, shards)), n, settings.batch)

@@ -47,6 +47,7 @@ class RunConfig:
     split: str = option("iid", "how the training set is dealt to the workers", "aldsgd.data:SPLITS")
     dirichlet_alpha: float | None = option(None, "concentration of the dirichlet split; small is skewed")
     min_shard: int = option(1, "least number of samples of a worker")
+    split_seed: int | None = option(None, "seed of the shards; none: that of everything else", recorded=False)
     graph: str = option("paper:53.8", "communication graph by name, or file:PATH with one edge a line")
     graphs: int = option(1, "number of graphs used in turn, made from the first")
     graph_order: str = option("uniform", "order of the graphs; released: by the batch of the epoch", ROTATIONS)
@@ -117,6 +118,11 @@ class RunConfig:
     def uses_graph(self) -> bool:
         """Whether the communication graph has an effect."""
         return self.parts[-1][0].graph
+
+    @property
+    def shards_seed(self) -> int:
+        """The seed that deals the samples to the workers."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def unused(self) -> dict[str, str]:
@@ -196,7 +202,7 @@ class RunConfig:
 
         if self.split not in ("iid", "unequal"):
             raise ConfigError(f"label noise would change the {self.split} split itself: use iid or unequal shards")
-        shards = split(data.train_targets, self.workers, self.split, self.seed, None, self.min_shard)
+        shards = split(data.train_targets, self.workers, self.split, self.shards_seed, None, self.min_shard)
         return label_noise(data, shards, self.noisy_workers, self.label_noise, self.seed)
 
     def settings(self, device: str = "cpu", engine: str = "auto"):

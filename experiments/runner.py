@@ -138,7 +138,8 @@ def absent(store: RunStore, entries: list[Entry], execution: Execution) -> list[
 def content(config: RunConfig, execution: Execution) -> str | None:
     """Hash of the samples that a run trains on now, None where they are not at hand."""
     # All that wrong labels follow from, so that a data set without them is read and hashed once.
-    noise = (config.workers, config.split, config.min_shard, config.seed, config.noisy_workers, config.label_noise)
+    shards = config.workers, config.split, config.min_shard, config.seed, config.shards_seed
+    noise = *shards, config.noisy_workers, config.label_noise
     place = (execution.data, *samples_key(config), all(noise[-2:]) and noise)
     if place not in _CONTENTS:
         try:
@@ -226,7 +227,14 @@ def check(config: RunConfig, execution: Execution) -> None:
     ):
         checked_model(build())
     checked(algorithm)
-    split(data.train_targets, config.workers, config.split, config.seed, config.dirichlet_alpha, config.min_shard)
+    split(
+        data.train_targets,
+        config.workers,
+        config.split,
+        config.shards_seed,
+        config.dirichlet_alpha,
+        config.min_shard,
+    )
     if config.augment and data.train_inputs.ndim != 4:
         raise ConfigError("--augment needs images (N, C, H, W), and these are none; leave it out")
     if isinstance(config.lr, tuple) and len(config.lr) != algorithm.n:

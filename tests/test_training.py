@@ -272,3 +272,18 @@ def test_devices_that_are_not_there_are_refused(device):
     with pytest.raises(ConfigError, match="device") as caught:
         train(Single(2), digits_mlp, small_digits(), device=device)
     assert "\n" not in str(caught.value)
+
+
+def test_shards_can_have_a_seed_of_their_own():
+    data = small_digits()
+
+    def shards(**settings):
+        trainer = Trainer(Single(4), digits_mlp, data, Settings(split="dirichlet", dirichlet_alpha=1.0, **settings))
+        return [shard.tolist() for shard in trainer.batches.shards], trainer.workers.parameters.clone()
+
+    one, other, apart = shards(seed=1), shards(seed=2), shards(seed=2, split_seed=1)
+    assert one[0] == apart[0] != other[0]
+    assert torch.equal(other[1], apart[1]) and not torch.equal(one[1], apart[1])
+    for bad in (-1, 1.5, True, 2**32):
+        with pytest.raises(ConfigError, match="split_seed"):
+            Settings(split_seed=bad)
