@@ -5,10 +5,17 @@ import errno
 import os
 from pathlib import Path
 
+from platformdirs import user_cache_dir
+
+from aldsgd.parts import INSTALLED
+
 
 def cache_dir() -> Path:
-    """Folder for recomputable files: ``$ALDSGD_CACHE``, else ``.cache`` beside the package (git-ignored)."""
-    return Path(os.environ.get("ALDSGD_CACHE") or Path(__file__).resolve().parents[1] / ".cache")
+    """Folder for recomputable files: ``$ALDSGD_CACHE``, else ``.cache`` in the checkout (git-ignored), and where the
+    package was installed the user's cache folder."""
+    if named := os.environ.get("ALDSGD_CACHE"):
+        return Path(named)
+    return Path(user_cache_dir("aldsgd")) if INSTALLED.is_dir() else INSTALLED.parents[1] / ".cache"
 
 
 def replace_file(path: Path, write) -> None:
