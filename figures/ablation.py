@@ -15,7 +15,7 @@ def draw(results: Path, out: Path) -> list[Path]:
     reference = runs.counterpart(runs.labels[0], REFERENCE, graphs=1)
     labels = [label for label in runs.labels if label not in reference.labels]
     with style.sheet():
-        fig, panels = grid(1, 3, 3.0, sharey=True)
+        fig, panels = grid(1, 3, 3.0, sharey=True, sharex=True)
         titles = {"worst": "worst worker", "mean": "mean worker", "averaged": "averaged model"}
         for axes, (column, title) in zip(panels[0], titles.items(), strict=True):
             dots(axes, labels, [runs.of(label).less(reference, column) for label in labels])

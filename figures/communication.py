@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aldsgd.statistics import mean_interval
 from figures import style
-from figures.common import band, curves, finish, grid, plain_log, script, within_percent
+from figures.common import band, curves, ends, finish, grid, plain_log, script, within_percent
 from tables.experiments import target_of
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
 from tables.query import Experiment
@@ -39,14 +40,19 @@ def draw(results: Path, out: Path) -> list[Path]:
                 continue
             for axes, (_, speeds, x) in zip(panels[1:], links, strict=True):
                 seconds = [
-                    np.mean([modelled_seconds(run, *speed).iloc[at] for run, at in zip(runs, reached, strict=True)])
+                    mean_interval([modelled_seconds(r, *speed).iloc[at] for r, at in zip(runs, reached, strict=True)])
                     for speed in speeds
                 ]
-                axes.plot(x, seconds, **style.look(label)._asdict())
+                mean, half = ends(seconds, scale=1)
+                # Side by side: most methods take nearly the same time.
+                shifted = np.array(x) * 1.06 ** (place - (len(labels) - 1) / 2)
+                look = style.look(label)
+                axes.errorbar(shifted, mean, yerr=half, color=look.color, marker=look.marker, linewidth=0.9,
+                              markersize=look.markersize - 1, linestyle=look.linestyle, elinewidth=0.9)  # fmt: skip
         target = 100 * target_of(experiment, shown.labels[0])
         if np.isfinite(target):
             panels[0].axhline(target, color="0.4", linewidth=0.6)
-            panels[0].annotate("target", (0.02, target), (0, 2), xycoords=("axes fraction", "data"),
+            panels[0].annotate(f"target: {target:.1f} %", (0.02, target), (0, 2), xycoords=("axes fraction", "data"),
                                textcoords="offset points", fontsize=6, color="0.4")  # fmt: skip
         for axes, letter, (name, _, _) in zip(panels[1:], "bc", links, strict=True):
             axes.set(xscale="log", xlabel=name, title=f"({letter}) time to the target")

@@ -11,6 +11,8 @@ from figures.common import ends, finish, grid, script
 from tables.query import Experiment
 
 MARKERS = {"worst": "<", "mean": "o", "best": ">", "averaged": "D"}
+#: One line for each, so that no interval lies on another.
+OFFSETS = (-0.27, -0.09, 0.09, 0.27)
 
 
 #: How the data sets are called in titles.
@@ -22,19 +24,19 @@ def draw(results: Path, out: Path) -> list[Path]:
     runs = Experiment(results, "final_accuracy")
     variants = runs.variants
     with style.sheet():
-        fig, panels = grid(1, len(runs.conditions), 3.4, sharey=True)
+        fig, panels = grid(1, len(runs.conditions), 4.2, sharey=True)
         for axes, (number, config) in zip(panels[0], runs.conditions.items(), strict=True):
             for place, variant in enumerate(variants):
                 own = runs.select(variant=variant, condition=number)
                 if not own:
                     continue
-                color, reach = style.look(variant).color, [100 * own.interval(c).mean for c in ("worst", "best")]
-                axes.plot(reach, [place, place], color=color, alpha=0.4)
-                for column, marker in MARKERS.items():
+                color = style.look(variant).color
+                for (column, marker), up in zip(MARKERS.items(), OFFSETS, strict=True):
                     (mean,), (half,) = ends([own.interval(column)])
-                    up = 0.3 if column == "averaged" else 0
                     axes.errorbar(mean, place + up, xerr=half, color=color, marker=marker, markersize=4, elinewidth=0.9)
-            axes.set(xlabel="test accuracy (%)", title=NAMES.get(config["dataset"], config["dataset"]))
+            title = NAMES.get(config["dataset"], config["dataset"])
+            rates = runs.named(number)
+            axes.set(xlabel="test accuracy (%)", title=title + (f", {rates}" if rates else ""))
             axes.set_yticks(np.arange(len(variants)), variants)
             axes.set_ylim(len(variants) - 0.4, -0.6)
         handles = [

@@ -12,7 +12,7 @@ from tables.query import Experiment
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "judges")
-    names = [runs.named(number) for number in runs.conditions]
+    names = [runs.named(number) or str(number) for number in runs.conditions]
     cells = by_condition(runs)
     plain = cells.pop(REFERENCE, None)
     with style.sheet():

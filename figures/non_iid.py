@@ -12,7 +12,7 @@ def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "non_iid")
     with style.sheet():
-        fig, panels = grid(1, 2, 3.2)
+        fig, panels = grid(1, 2, 3.2, sharey=True)
         worst_and_averaged(panels[0], runs, [f"{c['dirichlet_alpha']:g}" for c in runs.conditions.values()])
         for axes in panels[0]:
             axes.set_xlabel("Dirichlet alpha (smaller: more skewed)")

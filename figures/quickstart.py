@@ -40,8 +40,8 @@ def mean_against_bytes(axes: Axes, methods: dict[str, list[Run]]) -> None:
             # No place on a logarithmic axis: a level to compare with, where it ended.
             level, look = band(values)[0][-1], style.look(label)
             axes.axhline(level, color=look.color, linestyle=look.linestyle)
-            axes.annotate(f"{label} (0 MB), at the end", (0.02, level), (0, 2), xycoords=("axes fraction", "data"),
-                          textcoords="offset points", color=look.color, fontsize=6)  # fmt: skip
+            axes.text(0.98, 0.03, f"dotted: {label}\n(0 MB), at the end", transform=axes.transAxes, ha="right",
+                      color=look.color, fontsize=6)  # fmt: skip
 
 
 def consensus_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:

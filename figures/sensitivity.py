@@ -15,6 +15,8 @@ from tables.rates import coefficient_maps, lr_grid
 TITLES = {"c": "(a) weights, released order", "p": "(b) force, printed order"}
 #: At most this share above chance counts as diverged: ten classes, 10 %.
 CHANCE = 0.15
+#: Points below the best that the colours tell apart.
+SHOWN = 10
 
 
 def draw(results: Path, out: Path) -> list[Path]:
@@ -23,9 +25,15 @@ def draw(results: Path, out: Path) -> list[Path]:
     maps, grid_of_rates = coefficient_maps(experiment), lr_grid(experiment)
     labels = list(grid_of_rates)
     with style.sheet():
-        fig, (panels,) = grid(1, 3, 3.1)
+        fig, (panels,) = grid(1, 3, 3.6)
+        images = {letter: image(maps[letter], letter) for letter in "cp"}
+        best = max((np.nanmax(values) for _, values in images.values() if values.size), default=100.0)
+        drawn = None
         for axes, letter in zip(panels, "cp", strict=False):
-            heat(fig, axes, maps[letter], letter)
+            drawn = heat(axes, *images[letter], letter, best) or drawn
+        if drawn is not None:
+            bar = fig.colorbar(drawn, ax=list(panels[:2]), location="bottom", shrink=0.6, aspect=30, extend="min")
+            bar.set_label("mean worker (%); crossed out beyond the red line: a seed diverged", fontsize=6.5)
         for place, label in enumerate(labels):
             rates = sorted(grid_of_rates[label])
             found = [mean_interval(np.nan_to_num(list(grid_of_rates[label][rate].values()))) for rate in rates]
@@ -39,8 +47,8 @@ def draw(results: Path, out: Path) -> list[Path]:
         return finish(fig, experiment, labels, out)
 
 
-def heat(fig, axes: Axes, runs: Runs, letter: str) -> None:
-    """Mean worker's accuracy over two coefficients, runs that diverged crossed out and fenced off."""
+def image(runs: Runs, letter: str) -> tuple[list[float], np.ndarray]:
+    """(values of a coefficient, mean worker's accuracy in percent over both), NaN where a seed diverged."""
     cells: dict[tuple[float, float], list[float]] = {}
     for entry in runs:
         final, config = entry.run.final, entry.run.config
@@ -48,16 +56,20 @@ def heat(fig, axes: Axes, runs: Runs, letter: str) -> None:
         broken = not np.isfinite(final["averaged_loss"]) or accuracy < CHANCE
         cell = config[f"{letter}1"], config[f"{letter}2"]
         cells.setdefault(cell, []).append(np.nan if broken else accuracy)
-    axes.set_title(TITLES[letter])
-    axes.grid(False)
-    if not cells:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
-        return
     values = sorted({a for a, _ in cells})
     # One diverged seed makes the cell unstable: the mean of the others would hide it.
-    image = 100 * np.array([[np.mean(cells.get((a, b), [np.nan])) for a in values] for b in values])
-    drawn = axes.imshow(image, origin="lower", cmap="viridis")
-    fig.colorbar(drawn, ax=axes, shrink=0.8).set_label("mean worker (%)", fontsize=7)
+    return values, 100 * np.array([[np.mean(cells.get((a, b), [np.nan])) for a in values] for b in values])
+
+
+def heat(axes: Axes, values: list[float], image: np.ndarray, letter: str, best: float):
+    """Accuracy over two coefficients on the scale of both maps, what diverged crossed out and fenced off; None where
+    nothing was measured."""
+    axes.set_title(TITLES[letter])
+    axes.grid(False)
+    if not values:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+        return None
+    drawn = axes.imshow(image, origin="lower", cmap="viridis", vmin=best - SHOWN, vmax=best)
     places = range(len(values))
     axes.set_xticks(places, [f"{v:g}" for v in values])
     axes.set_yticks(places, [f"{v:g}" for v in values])
@@ -71,6 +83,7 @@ def heat(fig, axes: Axes, runs: Runs, letter: str) -> None:
                 axes.plot([column + 0.5] * 2, [row - 0.5, row + 0.5], color="#D55E00", linewidth=1.6)
             if row + 1 < len(values) and lost[row, column] != lost[row + 1, column]:
                 axes.plot([column - 0.5, column + 0.5], [row + 0.5] * 2, color="#D55E00", linewidth=1.6)
+    return drawn
 
 
 if __name__ == "__main__":

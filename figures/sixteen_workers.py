@@ -15,7 +15,7 @@ def draw(results: Path, out: Path) -> list[Path]:
     graphs = [config["graph"] for config in runs.conditions.values()]
     names = [f"graph {g.removeprefix('matcha:')}\n{len(parse(g, 16).edges)} edges" for g in graphs]
     with style.sheet():
-        fig, panels = grid(1, 2, 2.9)
+        fig, panels = grid(1, 2, 2.9, sharey=True)
         worst_and_averaged(panels[0], runs, names)
         return finish(fig, runs, runs.variants, out)
 

@@ -179,9 +179,9 @@ class Experiment(Runs):
             for label, seed, run in found
         )
 
-    def named(self, condition: int) -> str:
-        """The name of a condition in the listing, or its number."""
-        return next((e.named for e in self if e.condition == condition and e.named is not None), str(condition))
+    def named(self, condition: int) -> str | None:
+        """The name of a condition in the listing, None where it has none."""
+        return next((e.named for e in self if e.condition == condition), None)
 
     def of(self, label: str) -> Runs:
         return self._by_label.get(label, Runs(()))
