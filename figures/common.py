@@ -54,10 +54,11 @@ def by_condition(runs: Experiment) -> dict[str, list[Runs]]:
 
 def worst_and_averaged(panels: Iterable[Axes], runs: Experiment, names: Sequence[str]) -> None:
     """Two panels: the worst worker and the averaged model of each method under each condition, called ``names``."""
+    panels, cells = list(panels), by_condition(runs)
     for axes, column, name in zip(panels, ("worst", "averaged"), ("worst worker", "averaged model"), strict=True):
-        cells = by_condition(runs)
         categories(axes, names, {v: [cell.interval(column) for cell in own] for v, own in cells.items()})
         axes.set(title=name, ylabel="test accuracy (%)")
+    for axes in panels:  # only now: limits that are set are not widened for what another panel shows on the same axis
         within_percent(axes)
 
 

@@ -51,8 +51,8 @@ def draw(results: Path, out: Path) -> list[Path]:
             axes.set_visible(False)
         for axes in panels[:, 0]:
             axes.set_ylabel("mean worker (%)")
-        for axes in panels[-1]:
-            axes.set_xlabel("learning rate")
+        for column in panels.T:
+            [axes for axes in column if axes.get_visible()][-1].set_xlabel("learning rate")
         return finish(fig, runs, runs.variants, out)
 
 
