@@ -26,6 +26,10 @@ from tests.killed_run import RUN
 ROOT = Path(__file__).resolve().parents[1]
 
 
+#: Commits at which the text of a step named what it judges by; a few recorded runs are of theirs.
+JUDGED = ("bfd2632", "3b9fa70")
+
+
 class Crash(Exception):
     pass
 
@@ -36,7 +40,8 @@ def test_the_exchanges_of_recorded_runs_have_the_hash_that_was_recorded():
     for run in RunStore(ROOT / "results").runs():
         known = run.meta["extra"].get("content", {}).get("exchanges")
         kind = tuple(run.config.get(name) for name in ("method", "core", "graphs", "judge"))
-        if known and kind not in seen and "matcha" not in kind:  # whose weights a solver finds
+        odd = run.meta["environment"]["commit"][:7] in JUDGED or "matcha" in kind  # whose weights a solver finds
+        if known and kind not in seen and not odd:
             seen.add(kind)
             steps = run.meta["extra"]["steps_per_epoch"]
             assert exchanges_hash(from_record(run.config).algorithm(steps), steps) == known, run.csv
