@@ -40,6 +40,7 @@ ifeq ($(RESULTS),results)
 tables: $(VENV)/installed
 	$(BIN)/python paper_tables.py --claims
 	$(BIN)/python paper_tables.py --into README.md
+	$(BIN)/python paper_tables.py --into docs/methods.md
 	$(BIN)/python theory_report.py
 else
 tables: $(VENV)/installed

@@ -478,7 +478,7 @@ def test_figure_shows_the_means(store):
     # all-reduce agrees exactly, which a logarithmic axis cannot show: said in words
     assert len(worst.get_lines()) == 8 and len(apart.get_lines()) == 7
     assert apart.get_title(loc="left") == "(c) disagreement (all-reduce: 0)"
-    assert price.texts[0].get_text() == "no exchange (0 MB), at the end"
+    assert price.texts[0].get_text() == "dotted: no exchange\n(0 MB), at the end"
 
 
 def test_epochs_without_evaluation_are_left_out(tmp_path):
