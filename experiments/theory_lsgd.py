@@ -74,7 +74,8 @@ def of_runs(landscape: Landscape, seed: int, preset: str) -> tuple[list[dict], l
                     "best_gradient": largest(best), "off": mean(slopes > STILL),
                     "centre_gradient": largest(norms(landscape, centre)),
                     "mean_gradient": largest(norms(landscape, x.mean(axis=1))),
-                    "agreed": mean(gaps.max(axis=1) < NEAR), "best_excess": mean(values.min(axis=1) - landscape.minimum),
+                    "agreed": mean(gaps.max(axis=1) < NEAR),
+                    "best_excess": mean(values.min(axis=1) - landscape.minimum),
                     "kept": largest(np.abs(kept.x - common)) / ETA,
                 }
             )  # fmt: skip
