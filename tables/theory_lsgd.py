@@ -60,7 +60,7 @@ def decelerated(speed: pd.DataFrame) -> list[Statement]:
         ratios = [(name, mean_interval(own["ratio"])) for name, own in cases(rows)]
         found.append(
             Statement(
-                f"L2, {method}: and no later (interval of the median ratio of times, over seeds, not above one)",
+                f"L2, {method}: and is not shown to come later (median ratio of times, interval over seeds)",
                 judge((name, ratio.low <= 1) for name, ratio in ratios),
                 f"ratio {spread(ratio.mean for _, ratio in ratios)}; slower in "
                 f"{spread(own['slower'].mean() for _, own in cases(rows))} of the runs, faster in "
@@ -101,7 +101,7 @@ def communicated(traffic: pd.DataFrame) -> list[Statement]:
             ratio = table[column]["LSGD"] / table[column][other]
             found.append(
                 Statement(
-                    f"L4, one exchange of LSGD {said} one of {other}",
+                    f"L4, one exchange of LSGD (a tree of whole models) {said} one of {other}",
                     judge((f"{n} workers", value < 1 - 1e-3) for n, value in ratio.items()),
                     f"{number(100 * ratio.min())} to {number(100 * ratio.max())} % of it",
                 )

@@ -125,7 +125,7 @@ def traffic(models: float, seconds: float) -> pd.DataFrame:
         ("lsgd_rest", rest(off=0.1), "every worker rests"),
         ("lsgd_rest", rest(kept=0.1), "stays one"),
         ("lsgd_speed", speed(reached=0.9), "as low as the best"),
-        ("lsgd_speed", speed(ratio=1.5), "no later"),
+        ("lsgd_speed", speed(ratio=1.5), "come later"),
         ("lsgd_symmetry", symmetry(best_trapped=0.1), "the leader ends"),
         ("lsgd_symmetry", symmetry(centre_trapped=0.1), "the centre ends"),
         ("lsgd_traffic", traffic(1.5, 0.5), "sends fewer models"),

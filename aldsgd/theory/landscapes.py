@@ -27,9 +27,13 @@ class Landscape:
         return self.width * np.clip(points, -2, 2)
 
     def mirrored(self, rng: np.random.Generator, runs: int, n: int) -> np.ndarray:
-        """Starting points (R, n, d) in exact pairs x, -x, for an even n and an even f: their mean is the saddle 0."""
+        """Starting points (R, n, d) in pairs x, -x, for an even n and an even f: their mean is the saddle 0.
+
+        A pair stands together, so that sums over the workers vanish to the last bit, and with them all that would end
+        the symmetry but a rule that breaks it.
+        """
         half = self.starts(rng, runs, n // 2)
-        return np.concatenate([half, -half], axis=1)
+        return np.stack([half, -half], axis=2).reshape(runs, n, -1)
 
 
 def wells(tilt: float) -> Landscape:
