@@ -93,7 +93,7 @@ class GRAWA(Algorithm):
                 state.seen.zero_()
 
     def description(self):
-        return {"c2": self.c2, "p2": self.p2, "layers": self.layers, "norms": self.norms}
+        return {"tau": self.tau, "c2": self.c2, "p2": self.p2, "layers": self.layers, "norms": self.norms}
 
 
 @dataclass(frozen=True)

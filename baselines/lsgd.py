@@ -103,7 +103,7 @@ class LSGD(Algorithm):
             state.x.lerp_(getattr(state, name), self.pulls[name][0])
 
     def description(self):
-        return {"pulls": self.pulls}
+        return {"pulls": self.pulls, "period": self.period, "ratio": self.ratio, "rates": self.rates}
 
 
 #: Options that need more than one group, and a period of its own in each.

@@ -69,7 +69,7 @@ class LSGDPlus(Algorithm):
             state.x.add_(d).lerp_(state.centre, self.c)
 
     def description(self):
-        return {"c": self.c, "lead": self.lead, "p": self.p, "score": self.score}
+        return {"tau": self.tau, "c": self.c, "lead": self.lead, "p": self.p, "score": self.score}
 
 
 @dataclass(frozen=True)

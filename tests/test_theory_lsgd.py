@@ -77,9 +77,13 @@ def test_what_was_reached_when_is_counted_in_steps():
     assert np.isinf(descend(landscape, "no exchange", 0.0, start, 0.05, 4000, -1.0).reached).all()
 
 
-def test_mirrored_starts_are_mirrored_to_the_last_bit():
-    start = factorisation().mirrored(np.random.default_rng(0), 5, 4)
+@pytest.mark.parametrize("name", ["equal", "factorisation"])
+def test_mirrored_starts_stay_mirrored_to_the_last_bit(name):
+    start = LANDSCAPES[name].mirrored(np.random.default_rng(0), 24, 4)
     assert not start.sum(axis=1).any()
+    for method, strength in (("no exchange", 0.0), ("EASGD", 0.3), ("EASGD", 1.0)):
+        path = descend(LANDSCAPES[name], method, strength, start, 0.05, 500)
+        assert not path.x.sum(axis=1).any() and not np.nan_to_num(path.centre).any()
 
 
 def test_the_script_writes_what_the_statements_read(monkeypatch, tmp_path):

@@ -44,7 +44,8 @@ def wells(tilt: float) -> Landscape:
         return np.square(np.square(x[..., 0]) - 1) / 4 + tilt * x[..., 0] + np.square(x[..., 1]) / 2
 
     def gradient(x):
-        return np.stack([x[..., 0] ** 3 - x[..., 0] + tilt, x[..., 1]], axis=-1)
+        a = x[..., 0]  # products, since a power of -a need not be that of a to the last bit
+        return np.stack([a * a * a - a + tilt, x[..., 1]], axis=-1)
 
     deepest = float(value(np.array([roots[0], 0.0])))
     return Landscape(
