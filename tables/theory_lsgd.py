@@ -1,6 +1,8 @@
 """Statements about the four claims of LSGD's abstract (arXiv 1905.10395), judged from the tables of
 ``experiments.theory_lsgd``. ``lsgd_statements`` is what a report takes."""
 
+import math
+
 import pandas as pd
 
 from aldsgd.statistics import mean_interval
@@ -58,11 +60,13 @@ def decelerated(speed: pd.DataFrame) -> list[Statement]:
             )
         )
         ratios = [(name, mean_interval(own["ratio"])) for name, own in cases(rows)]
+        never = ", ".join(name for name, ratio in ratios if math.isinf(ratio.mean))
+        endless = f" (infinite in a seed or more under {never})" if never else ""
         found.append(
             Statement(
                 f"L2, {method}: and is not shown to come later (median ratio of times, interval over seeds)",
                 judge((name, ratio.low <= 1) for name, ratio in ratios),
-                f"ratio {spread(ratio.mean for _, ratio in ratios)}; slower in "
+                f"ratio {spread(ratio.mean for _, ratio in ratios)}{endless}; slower in "
                 f"{spread(own['slower'].mean() for _, own in cases(rows))} of the runs, faster in "
                 f"{spread(own['faster'].mean() for _, own in cases(rows))}",
             )
