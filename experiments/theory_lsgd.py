@@ -7,7 +7,7 @@ What:     L1 stationary points stay where they are, L2 no deceleration by a pull
           to about the largest curvature. L4 from the library's own steps: models sent, and modelled time, of one
           exchange.
 Command:  python -m experiments.theory_lsgd
-Hardware: one CPU core. Time: about two minutes.
+Hardware: one CPU core. Time: about half a minute.
 Expect:   the leader rests at stationary points and the others, where the pull is weak, do not; EASGD's centre rests off
           them. Mirrored workers hold EASGD's centre at the saddle; whether LGD's mean leaves it depends on the pull.
 """

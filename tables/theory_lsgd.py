@@ -60,7 +60,7 @@ def decelerated(speed: pd.DataFrame) -> list[Statement]:
             )
         )
         ratios = [(name, mean_interval(own["ratio"])) for name, own in cases(rows)]
-        never = ", ".join(name for name, ratio in ratios if math.isinf(ratio.mean))
+        never = "; ".join(name for name, ratio in ratios if math.isinf(ratio.mean))
         endless = f" (infinite in a seed or more under {never})" if never else ""
         found.append(
             Statement(
