@@ -58,7 +58,7 @@ class DPPF(Algorithm):
             state.x.add_(gap * (push - self.alpha))
 
     def description(self):
-        return {"alpha": self.alpha, "push": self.push}
+        return {"alpha": self.alpha, "push": self.push, "tau": self.tau}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ class EASGD(Algorithm):
     def step(self, t):
         return self.elastic if t % self.tau == 0 else Step()
 
+    def description(self):
+        return {"tau": self.tau}
+
 
 class EAMSGD(EASGD):
     """EAMSGD on n workers and a centre.
@@ -73,7 +76,7 @@ class EAMSGD(EASGD):
         state.x.copy_(state.place).add_(state.velocity, alpha=self.delta)
 
     def description(self):
-        return {"delta": self.delta}
+        return super().description() | {"delta": self.delta}
 
 
 @dataclass(frozen=True)

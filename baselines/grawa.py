@@ -11,7 +11,8 @@ LGRAWA does the same with weights of its own for each tensor. Rules and defaults
 Which gradients: "training", those of the local steps (running average with 0.85 of the old, begun anew at every
 exchange: the code's experimental variant, which costs nothing), or "batch", one more batch before each exchange
 (0.9^8 of the old; the code's main variant). There the batch comes from the whole training set; here it is the worker's
-next one, of its own shard, and no step is taken on it. Norms are without weight decay.
+next one, of its own shard, and no step is taken on it. Norms are without weight decay. That the code corrects its
+averages for their start from zero is left out: the factor is the same for all workers, and cancels.
 
 Traffic: one all-reduce of the weighted models and of the weights, 2 (n - 1) (P + 1).
 """
@@ -46,7 +47,7 @@ class GRAWA(Algorithm):
             raise ConfigError(f"unknown norms '{norms}'; choose one of: {', '.join(MEMORY)}")
         self.n, self.tau, self.c2, self.p2, self.layers, self.norms = n, tau, c2, p2, layers, norms
         each = "tensors" if layers else "number"
-        self.state = {"centre": "row", "weight": each, "norm": each, "seen": "number"}
+        self.state = {"centre": "row", "weight": each, "norm": each}
         self.exchange = Step(after=Exchange(AllReduce(n), payload=("centre", "weight")))
 
     def step(self, t):
@@ -64,8 +65,7 @@ class GRAWA(Algorithm):
             local(gradients)
             state.x.lerp_(state.centre, self.p2 / self.tau)
         if step.after:
-            estimate = state.norm / (1 - MEMORY[self.norms] ** state.seen)
-            state.weight.copy_(1 / estimate.clamp_min(1e-30))
+            state.weight.copy_(1 / state.norm.clamp_min(1e-30))
             state.centre.copy_(state.x)
             for part, weight in self.parts(state):
                 part.mul_(weight)
@@ -76,7 +76,6 @@ class GRAWA(Algorithm):
         for k, part in enumerate(gradients.split(state.sizes, dim=1)):
             place = k if self.layers else 0
             state.norm[:, place].add_(part.norm(dim=1), alpha=1 - MEMORY[self.norms])
-        state.seen.add_(1)
 
     def parts(self, state):
         """Pairs of a part of ``centre`` (w, s), and the weights (w, 1) that belong to it."""
@@ -90,10 +89,9 @@ class GRAWA(Algorithm):
             state.x.lerp_(state.centre, self.c2)
             if self.norms == "training":
                 state.norm.zero_()
-                state.seen.zero_()
 
     def description(self):
-        return {"c2": self.c2, "p2": self.p2, "layers": self.layers, "norms": self.norms}
+        return {"tau": self.tau, "c2": self.c2, "p2": self.p2, "layers": self.layers, "norms": self.norms}
 
 
 @dataclass(frozen=True)

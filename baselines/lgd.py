@@ -46,6 +46,9 @@ class LGD(Algorithm):
     def step(self, t):
         return self.led if t % self.tau == 0 else Step()
 
+    def description(self):
+        return {"tau": self.tau}
+
 
 @dataclass(frozen=True)
 class Force(Options):

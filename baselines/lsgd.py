@@ -4,11 +4,12 @@ After each local step, toward the leaders as they were when they were last sent 
 
     x_i <- (1 - p2/tau) x_i + (p2/tau) s_all,    x_i <- (1 - p1/tau_local) x_i + (p1/tau_local) s_group
 
-When the n workers together have taken n tau_local steps, b is the one of the smallest running loss in each group, and
-x_i <- (1 - c1) x_i + c1 x_b; at every (tau/tau_local)-th time then x_i <- (1 - c2) x_i + c2 x_b with the best of all.
-With one group only the latter is left, every tau steps. Rules, order and defaults: released code (yunfei-teng/LSGD),
-which trains with Nesterov momentum 0.9 and weight decay 1e-4 from one common model, and calls "asynchronous" that
-workers take unequal numbers of steps between two exchanges, which stay collective: here ``speeds``, in virtual time.
+When the n workers together have taken n tau_local steps, b is the worker of each group with the smallest mean loss over
+its last tau_local batches, and x_i <- (1 - c1) x_i + c1 x_b; at every (tau/tau_local)-th time then
+x_i <- (1 - c2) x_i + c2 x_b with the best of all. With one group only the latter is left, every tau steps. Rules, order
+and defaults: released code (yunfei-teng/LSGD), which trains with Nesterov momentum 0.9 and weight decay 1e-4 from one
+common model, and calls "asynchronous" that workers take unequal numbers of steps between two exchanges, which stay
+collective: here ``speeds``, in virtual time.
 
 Traffic: the leader's broadcast, (n - 1) P; an all-reduce is twice that.
 """
@@ -102,7 +103,7 @@ class LSGD(Algorithm):
             state.x.lerp_(getattr(state, name), self.pulls[name][0])
 
     def description(self):
-        return {"pulls": self.pulls}
+        return {"pulls": self.pulls, "period": self.period, "ratio": self.ratio, "rates": self.rates}
 
 
 #: Options that need more than one group, and a period of its own in each.

@@ -8,7 +8,7 @@ so that the mean moves by exactly d and disagreement shrinks by 1 - c, each by a
 knows one strength, lead = c, and then the rule is x_i <- (1 - c) x_i + c x_b: that of LSGD, at three times its traffic.
 Between exchanges x_i <- (1 - p/tau) x_i + (p/tau) (m + d) with the last m + d. Its leader is the worker with the
 smallest running average (0.9 of the old) of <x_old - x_new, g>, the drop of the loss that a local step promises,
-eta ||g||^2 or so for SGD: the flattest worker, not the best.
+eta ||g||^2 or so for SGD: the flattest worker, not the best. (Here g is with weight decay, there without.)
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class LSGDPlus(Algorithm):
             state.x.add_(d).lerp_(state.centre, self.c)
 
     def description(self):
-        return {"c": self.c, "lead": self.lead, "p": self.p, "score": self.score}
+        return {"tau": self.tau, "c": self.c, "lead": self.lead, "p": self.p, "score": self.score}
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class WASGD(Algorithm):
         checked_counts(dict(tau=tau))
         checked_numbers(dict(beta=beta), most=1)
         checked_numbers({} if sharpness is None else dict(sharpness=sharpness))
-        self.n, self.beta, self.tau = n, beta, tau
+        self.n, self.beta, self.tau, self.sharpness = n, beta, tau, sharpness
         everyone = (tuple(range(n)),)
         up = Exchange(Reduce(everyone, (0,)), Weighted(sharpness), ("centre",))
         down = Exchange(Broadcast(everyone, (0,)), Gossip(1.0), ("centre",))
@@ -84,7 +84,7 @@ class WASGD(Algorithm):
             state.loss.zero_()
 
     def description(self):
-        return {"beta": self.beta}
+        return {"beta": self.beta, "tau": self.tau, "sharpness": self.sharpness}
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,22 @@ from tests.stepping import rule, state_of, take
 
 
 class Problem:
-    """Each worker's own quadratic, with noise that depends on the step alone: gradients and losses at given models."""
+    """Each worker's own quadratic, with noise that depends on the step alone: gradients and losses at given models.
+
+    Losses have a share of luck, so that who leads changes.
+    """
 
     def __init__(self, n: int, size: int, seed: int = 0, steps: int = 200):
         rng = np.random.default_rng(seed)
         self.start, self.goal = rng.normal(size=(n, size)), rng.normal(size=(n, size))
         self.noise = 0.3 * rng.normal(size=(steps, n, size))
+        self.luck = 10 * rng.random((steps, n))
 
     def gradient(self, i: int, x: np.ndarray, t: int) -> np.ndarray:
         return x - self.goal[i] + self.noise[t, i]
 
     def loss(self, i: int, x: np.ndarray, t: int) -> float:
-        return float(0.5 * np.square(x - self.goal[i] + self.noise[t, i]).sum())
+        return float(0.5 * np.square(x - self.goal[i] + self.noise[t, i]).sum() + self.luck[t, i])
 
 
 class Nothing(Problem):

@@ -57,8 +57,17 @@ METHODS = {
     "printed_adam": BASE.but(optimizer="adam", lr=0.01, order="printed", force_scale="lr"),
     "rates": BASE.but(lr=tuple(0.01 * k for k in range(1, 9)), momentum=0.5),
 }
+# What their exchanges and states need: broadcasts in groups from the best by scores, workers that wait, a centre, a
+# weighted reduction, one number for each tensor.
+LEADERS = {
+    "lsgd_released": BASE.but(method="lsgd_released", groups=2, tau=4, tau_local=2, slow_workers=3, momentum=0.9),
+    "eamsgd": BASE.but(method="eamsgd", tau=2),
+    "wasgd_plus": BASE.but(method="wasgd_plus", tau=2, sharpness=5.0),
+    "lgrawa": BASE.but(method="lgrawa", tau=3, norms="batch"),
+}
 CONFIGURATIONS = {
     **METHODS,
+    **LEADERS,
     **{f"{name}_float32": c.but(precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
     # BatchNorm: running statistics differ between workers, and are needed for the averaged model.
     "statistics": BASE.but(model="resnet_small", train_images=256, epochs=2, eval_every=1, bn_images=64),
@@ -79,13 +88,14 @@ def trained(config: RunConfig, world: World) -> dict:
             return rows(self, hood, losses, lr)
 
         kind.rows = logged
-    hosting = ProcessNetwork(config.workers, world) if world.size > 1 else LocalNetwork(config.workers)
+    n, centres = algorithm.n, algorithm.centres
+    hosting = ProcessNetwork(n, world, centres) if world.size > 1 else LocalNetwork(n, centres=centres)
     build = config.build(data)
     trainer = Trainer(algorithm, build, data, config.settings(), hosting=hosting)
     result = trainer.run()
     for kind, rows in selected.items():
         kind.rows = rows
-    parameters = [hosting.bring(i, [trainer._tensors(i)["x"]])[0].clone() for i in range(config.workers)]
+    parameters = [hosting.bring(i, [trainer._tensors(i)["x"]])[0].clone() for i in range(n + centres)]
     found = {"parameters": torch.stack(parameters).numpy(), "wire_bytes": hosting.total_wire_bytes()}
     if leaders:
         log = torch.stack(leaders)

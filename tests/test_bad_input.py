@@ -68,6 +68,11 @@ REFUSED = """
 --force-scale lr | --force-scale has no effect with the other options
 --core matcha --weights equal | --weights is no option of method aldsgd; it has: budget,
 --method dpsgd --weights heavy | unknown weights 'heavy'
+--method lsgd --tau-local 3 | --tau-local has no effect with the other options
+--method lsgd --groups 9 --tau-local 4 | groups = 9 for 8 workers
+--method lsgd --slow-workers 9 | speeds = (0.5, 0.5,
+--method wasgd --beta 3 | beta = 3.0 must be a finite number, from 0 to 1
+--method mgrawa --norms test | unknown norms 'test'; choose one of: training, batch
 --method sgd | unknown method 'sgd'; choose one of: single,
 --lr nan | --lr nan cannot be read
 --lr -1 | lr = -1.0

@@ -21,7 +21,7 @@ from aldsgd.training import Trainer
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution
 from experiments.runner import train_run
-from tests.killed_run import RUN
+from tests.killed_run import RUN, RUNS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,11 +58,24 @@ def without_clocks(rows):
     return [{name: value for name, value in row.items() if name not in CLOCK_COLUMNS} for row in rows]
 
 
-@pytest.mark.parametrize("eval_every", [1, 3])
-def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
-    unhit = trainer(epochs=5, eval_every=eval_every, momentum=0.9)
+#: What a run remembers besides models and momentum: rows, numbers, so many of them and one for each tensor, a centre.
+REMEMBERING = {
+    "lsgd_released": dict(groups=2, tau=6, tau_local=3, slow_workers=3),
+    "eamsgd": dict(tau=3),
+    "lgrawa": dict(tau=5, norms="batch"),
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [dict(eval_every=1), dict(eval_every=3)]
+    + [dict(model="mlp", method=name, **options) for name, options in REMEMBERING.items()],
+)
+def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, changes):
+    changes = dict(epochs=5, momentum=0.9) | changes
+    unhit = trainer(**changes)
     expected = unhit.run()
-    crashed, kept = trainer(epochs=5, eval_every=eval_every, momentum=0.9), tmp_path / "run"
+    crashed, kept = trainer(**changes), tmp_path / "run"
 
     def crash(epoch, *rest, train=crashed.train_epoch):
         if epoch == 4:
@@ -72,16 +85,18 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, eval_every):
     crashed.train_epoch = crash
     with pytest.raises(Crash):
         crashed.run(checkpoints=kept, checkpoint_every=2)
-    resumed, told = trainer(epochs=5, eval_every=eval_every, momentum=0.9), []
+    resumed, told = trainer(**changes), []
     # What a crash leaves of the workers must not matter.
-    resumed.workers.parameters.fill_(torch.nan)
+    for name in ("x", *resumed.algorithm.state):
+        getattr(resumed.state, name).fill_(torch.nan)
     trained = []
     train = resumed.train_epoch
     resumed.train_epoch = lambda epoch, *rest: trained.append(epoch) or train(epoch, *rest)
     result = resumed.run(on_record=told.extend, checkpoints=kept, checkpoint_every=2)
     assert trained == [4]
     assert without_clocks(result.rows) == without_clocks(told) == without_clocks(expected.rows)
-    assert torch.equal(resumed.workers.parameters, unhit.workers.parameters)
+    for name in ("x", *resumed.algorithm.state):
+        assert torch.equal(getattr(resumed.state, name), getattr(unhit.state, name)), name
     for ours, theirs in zip(resumed.workers.modules, unhit.workers.modules, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
     assert result.rows[-1]["seconds_compute"] > crashed.seconds_compute
@@ -388,11 +403,11 @@ def rows_of(results):
         return without_clocks(csv.DictReader(file))
 
 
-def torchrun(size, results, kill="-1:-1", restarts=0):
+def torchrun(size, results, kill="-1:-1", restarts=0, run="aldsgd"):
     """tests/killed_run.py under torchrun, a checkpoint every two epochs."""
     options = ["--standalone", "--nproc_per_node", str(size), "--max-restarts", str(restarts)]
     script = ["-m", "tests.killed_run", "--results", str(results), "--checkpoint-every", "2", "--timeout", "100"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ALDSGD_KILL": kill}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ALDSGD_KILL": kill, "ALDSGD_RUN": run}
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *options, *script],
         cwd=ROOT, env=environment, timeout=300, capture_output=True, text=True,
@@ -428,8 +443,21 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path, unhit):
     assert Snapshot(checkpoints / "epoch-000004").state["step"] == 40
     run = train_run(store, RUN, Execution(results=str(tmp_path), quiet=True))
     assert run.meta["extra"]["processes"] == 1 and run.meta["extra"]["wire_bytes"] > 0
-    for found, expected in zip(rows_of(tmp_path), unhit, strict=True):
+    assert_alike(rows_of(tmp_path), unhit)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def assert_alike(rows, others):
+    """The same rows but for rounding."""
+    for found, expected in zip(rows, others, strict=True):
         for name in expected:
             ours, theirs = (float(row[name] or np.nan) for row in (found, expected))
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, err_msg=name)
-    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_kill_9_amid_leaders_snapshots_and_workers_that_wait(tmp_path):
+    done = torchrun(2, tmp_path / "killed", kill="1:47", restarts=1, run="lsgd")
+    assert done.returncode == 0, done.stderr
+    alone = RunStore(tmp_path / "alone")
+    train_run(alone, RUNS["lsgd"], Execution(results=str(tmp_path / "alone"), quiet=True))
+    assert_alike(rows_of(tmp_path / "killed"), rows_of(tmp_path / "alone"))

@@ -94,6 +94,15 @@ def test_lsgd_equals_its_transcription(case, pulls):
     np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-12)
 
 
+def test_who_leads_changes():
+    """Else a rule that always follows the first worker would pass."""
+    problem, algorithm, state, leaders = Problem(N, P), LSGD(N, tau=3), None, []
+    for t in range(0, STEPS, 3):
+        _, state = walk(algorithm, problem, 3, LR, first=t, state=state)
+        leaders.append(int(state.loss.argmin()))
+    assert len(set(leaders)) >= 4
+
+
 def test_the_defects_of_the_released_code_have_an_effect_where_they_should():
     """The window that is zero at first only counts while a worker has seen fewer batches than it holds."""
     problem, speeds = Problem(N, P), (1, 0.5, 0.3, 1, 0.9, 0.05, 1, 0.4)

@@ -1,5 +1,6 @@
 """WASGD, DPPF and GRAWA: transcriptions, their limits, and what they do to disagreement."""
 
+import json
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from baselines.grawa import GRAWA
 from baselines.lsgd import LSGD
 from baselines.single import Single
 from baselines.wasgd import WASGD
+from experiments.configuration import RunConfig
 from tests.leading import Nothing, Problem, spread, walk
 
 N, P, STEPS, LR = 6, 5, 30, 0.1
@@ -199,6 +201,32 @@ def test_traffic_is_that_of_an_all_reduce(algorithm, numbers):
     meter.count(algorithm.step(0))
     losses = N * (N - 1) * 4 if isinstance(algorithm, WASGD) else 0
     assert meter.bytes == 2 * (N - 1) * 4 * (P + numbers) + losses
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("lsgd", dict(tau=32, pull=0.2, prox=0.2, slow_workers=1, groups=2)),
+        ("lsgd_released", dict(tau=32)),
+        ("lsgd_plus", dict(tau=32, pull=0.2, lead=0.3, prox=0.2, score="loss")),
+        ("lgd", dict(strength=2.0, tau=32)),
+        ("easgd", dict(beta=0.3, tau=32)),
+        ("eamsgd", dict(beta=0.3, tau=32, delta=0.5)),
+        ("wasgd", dict(beta=0.3, tau=32)),
+        ("wasgd_plus", dict(beta=0.3, tau=32, sharpness=3.0)),
+        ("dppf", dict(pull=0.2, push=0.2, tau=32)),
+        ("mgrawa", dict(tau=16, pull=0.2, prox=0.2, norms="batch")),
+    ],
+)
+def test_a_checkpoint_can_tell_runs_with_other_options(name, options):
+    """By what a method says of itself, or by its first steps: pulls that act in no exchange are seen in neither."""
+
+    def seen(**changes):
+        algorithm = RunConfig(method=name).but(**changes).algorithm(10)
+        return repr([algorithm.step(t) for t in range(8)]), json.dumps(algorithm.description())
+
+    for option, value in options.items():
+        assert seen(**{option: value}) != seen(), option
 
 
 @pytest.mark.parametrize(
