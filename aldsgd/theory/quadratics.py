@@ -1,7 +1,7 @@
 """Problems on which the theory's constants are known: quadratics with a common Hessian, non-convex logistic regression.
 
 Simulation is stacked over runs: X (R, n, d). A mixer maps (t, X, eta G, scores, rng) to the next X; the worker of
-smallest score (R, n) leads. In the method a score is the loss of the same draw as the gradient, as a mini-batch gives
+smallest score (R, n) leads, anyone where it is None. In the method a score is the loss of the same draw as the gradient, as a mini-batch gives
 both; other judges are there to compare.
 """
 
@@ -219,6 +219,7 @@ def leader_mixer(schedule: list[GossipStep], leading: Leading) -> Mixer:
         largest = largest[event][:, :, None]
         best = largest  # where nobody follows the best, any will do
         if b or f:
+            score = rng.random(x.shape[:2]) if score is None else score
             best = np.where(closed[event], score[:, None, :], np.inf).argmin(axis=2)[:, :, None]
         if f or h:
             best_x, largest_x = np.take_along_axis(x, best, axis=1), np.take_along_axis(x, largest, axis=1)
@@ -264,6 +265,6 @@ def simulate(
         elif judge == "running":
             score = past = score if past is None else MEMORY * past + (1 - MEMORY) * score
         elif judge == "random":
-            score = rng.random(score.shape)
+            score = None
         x = mixer(t, x, eta * gradients, score, rng)
     return found
