@@ -50,8 +50,8 @@ def observe(
     steps. column_rms: root mean square of column sums less one. largest_column. drift, drift_bound: of C_t, root mean
     square of ||mean after - mean before|| / sqrt(||(I - J) X||^2/n), measured, and sqrt(n) ||v||, v = (C^T 1 - 1)/n,
     its bound at each C_t; worst_ratio: the largest ratio of the two. rate: per-step rate of the product that occurred
-    (squared). independent_rate: of the same C_t drawn independently, so the difference is what time correlation does. averaged:
-    1/||pi||^2, how many workers' noise the consensus averages, mean over entry times in the first half of the run.
+    (squared). independent_rate: of the same C_t drawn independently, so the difference is what time correlation does.
+    averaged: 1/||pi||^2, how many workers' noise the consensus averages, over entry times in the run's first half.
     degree_leads: share of workers whose maximum-degree leader is another worker. repeats: share of workers whose best
     leader is the same worker as a period of the graphs before.
     """

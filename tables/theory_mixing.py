@@ -73,7 +73,7 @@ def spectrum_statements(frames: Frames) -> list[Statement]:
     )
     statements.append(
         Statement(
-            "At half the budget MATCHA keeps at least half of the rate log(1/rho) of D-PSGD, as a part in proportion would",
+            "At half the budget MATCHA keeps at least half of D-PSGD's rate log(1/rho), as in proportion",
             judge((name, share >= 0.5) for name, share in kept),
             f"share kept {spread(share for _, share in kept)}",
         )

@@ -64,7 +64,7 @@ def assumption_statements(frames: Frames, rho: float | None) -> list[Statement]:
     }
     statements.append(
         Statement(
-            "Shards agree: at the end zeta^2 is below the squared gradient of F, so that local descent is mostly descent on F",
+            "Shards agree: at the end zeta^2 < ||grad F||^2, so that local gradients descend on F on average",
             judge((named(key), zeta.mean <= norm.mean) for key, (zeta, norm) in ratio.items()),
             "; ".join(
                 f"{named(key)}: zeta^2 {number(z.mean)}, ||grad F||^2 {number(g.mean)}" for key, (z, g) in ratio.items()
@@ -107,7 +107,7 @@ def assumption_statements(frames: Frames, rho: float | None) -> list[Statement]:
         apart = {key: paired_interval(list(g[3]), list(g[1])) for key, g in far.groupby(kinds, sort=False)}
         statements.append(
             Statement(
-                "The force is bounded: max ||x_i - x_leader|| is no larger in the last quarter of a run than in the second",
+                "The force is bounded: max ||x_i - x_leader|| is no larger in the last quarter than in the second",
                 judge((named(key), value.high <= 0) for key, value in apart.items()),
                 "; ".join(
                     f"{named(key)}: {number(far.loc[key][1].mean())} to {number(far.loc[key][3].mean())}, difference "

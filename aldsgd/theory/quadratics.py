@@ -1,8 +1,8 @@
 """Problems on which the theory's constants are known: quadratics with a common Hessian, non-convex logistic regression.
 
 Simulation is stacked over runs: X (R, n, d). A mixer maps (t, X, eta G, scores, rng) to the next X; the worker of
-smallest score (R, n) leads, anyone where it is None. In the method a score is the loss of the same draw as the gradient, as a mini-batch gives
-both; other judges are there to compare.
+smallest score (R, n) leads, anyone where it is None. In the method a score is the loss of the same draw as the
+gradient, as a mini-batch gives both; other judges are there to compare.
 """
 
 from collections.abc import Callable
