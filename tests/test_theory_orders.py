@@ -15,7 +15,6 @@ from aldsgd.theory.orders import (
     CORE,
     Leading,
     leader_choices,
-    mean_moves,
     noise_influence,
     period_moments,
     perron_weights,
@@ -101,7 +100,6 @@ def test_a_period_is_the_joint_one_and_gossip_between():
         w = schedule[t % 3].gossip(schedule[t % 3].events[0][1])
         plain = np.allclose(moment.state, np.einsum("ik,jl->ikjl", w, w))
         assert plain == (t % 2 == 1)
-    assert mean_moves(found) > 0.1 and mean_moves(period_moments(schedule, CORE)) == pytest.approx(0, abs=1e-7)
 
 
 @pytest.mark.parametrize("leading", [*ORDERS, Leading.printed(*README, period=3)])

@@ -153,13 +153,3 @@ def noise_influence(moments: Sequence[Moments]) -> float:
         sizes.append(np.trace((operator(moment.noise) @ fixed).reshape(n, n)))
         fixed = matrix @ fixed
     return float(np.mean(sizes))
-
-
-def mean_moves(moments: Sequence[Moments], axis: str = "state") -> float:
-    """Largest root mean square column sum less one over the steps: of M (``state``), or of C (``noise``)."""
-    worst = 0.0
-    for moment in moments:
-        square = np.einsum("ikjl->kl", getattr(moment, axis))
-        sums = (moment.mean if axis == "state" else moment.entry).sum(axis=0)
-        worst = max(worst, float(np.trace(square - sums[:, None] - sums[None] + 1)) / len(sums))
-    return math.sqrt(max(worst, 0.0))
