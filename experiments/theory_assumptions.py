@@ -4,16 +4,19 @@ What:     along real AL-DSGD runs (8 workers, the paper's 53.8 % graph), with II
           Hessian-vector power iteration and by gradient differences, mini-batch gradient variance, dissimilarity
           zeta^2; the rank correlation between the workers' mini-batch losses (16 samples) and their losses on the whole
           training set and test accuracies; how often the chosen leader is the truly best neighbour, and how often the
-          largest-degree one is, against chance.
+          largest-degree one is, against chance. At every step, the longest way ||x_i - x_leader|| over which the
+          corrective force pulls.
 Data:     digits with logistic regression and an MLP; Fashion-MNIST, else CIFAR-10, with the small ResNet where --data
           (or $ALDSGD_DATA) has it. The CSV says what was used.
 Command:  python -m experiments.theory_assumptions [--data DIR]
-Hardware: two CPU cores. Time: about six minutes with images, one without.
+          Stopped, it goes on where it was with the same command.
+Hardware: two CPU cores. Time: about fifteen minutes with images, one without.
 Expect:   once they have exchanged models, a loss of 16 samples ranks workers little better than chance, and worse
           than chance under Dirichlet shards, where it tells whose data are easy; the largest-degree candidate is the
-          best one more often than the one with the smallest loss.
+          best one more often than the one with the smallest loss. The force stays bounded.
 """
 
+import hashlib
 from functools import partial
 
 import numpy as np
@@ -22,7 +25,7 @@ import torch
 
 from aldsgd import models
 from aldsgd.data import normalise
-from aldsgd.datasets import load
+from aldsgd.datasets import Data, load
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import paper_graph
 from aldsgd.leaders import ALDSGD
@@ -40,7 +43,7 @@ from aldsgd.theory.trajectories import (
 from aldsgd.training import Trainer
 from baselines.dpsgd import DPSGD
 from experiments.command import command
-from experiments.theory_common import parser, run
+from experiments.theory_common import kept, parser, run
 
 SPLITS = {"iid": {"split": "iid"}, "dirichlet 0.1": {"split": "dirichlet", "dirichlet_alpha": 0.1, "min_shard": 16}}
 LEVEL = "53.8"
@@ -71,10 +74,9 @@ def image_setting(options) -> tuple | None:
     return None
 
 
-def one_run(setting: tuple, split: str, seed: int, root) -> tuple[list[dict], list[dict]]:
-    """(measurements at some epochs, probes of the leaders) of one run."""
-    dataset, model, lr, train_images, test_images, epochs, measured, every = setting
-    data = load(dataset, root).subset(train_images, test_images)
+def one_run(setting: tuple, split: str, seed: int, data: Data) -> list[list[dict]]:
+    """[measurements at some epochs, probes of the leaders, the way to the leaders by epoch] of one run."""
+    dataset, model, lr, _, _, epochs, measured, every = setting
     algorithm = ALDSGD(DPSGD(paper_graph(LEVEL)))
     build = partial(models.build, model, data.outputs, data.shape)
     settings = Settings(epochs=epochs, lr=lr, batch=BATCH, weight_decay=DECAY, seed=seed, **SPLITS[split])
@@ -121,7 +123,21 @@ def one_run(setting: tuple, split: str, seed: int, root) -> tuple[list[dict], li
         if epoch < epochs:
             trainer.train_epoch(epoch, along)
     probes = [{**shared, "epoch": row["step"] / trainer.steps, **row} for row in probe.rows]
-    return rows, probes
+    pulls = [
+        {**shared, "epoch": epoch, "lr": lr, **{f"largest_{name}": max(row[name] for row in own) for name in
+                                                ("distance", "gradient")}}
+        for epoch in range(epochs)
+        if (own := probe.pulls[epoch * trainer.steps : (epoch + 1) * trainer.steps])
+    ]  # fmt: skip
+    return [rows, probes, pulls]
+
+
+def fingerprint(data: Data) -> str:
+    """SHA-256 of the training and test samples."""
+    found = hashlib.sha256()
+    for tensor in (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets):
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def tables(options) -> dict[str, pd.DataFrame]:
@@ -129,8 +145,8 @@ def tables(options) -> dict[str, pd.DataFrame]:
     images = image_setting(options)
     if images is not None:
         settings.append(images)
-    kept = records.described(options.results, "theory_assumptions")
-    if kept and kept["preset"] == "cpu":
+    recorded = records.described(options.results, "theory_assumptions")
+    if recorded and recorded["preset"] == "cpu":
         before = set(records.read(options.results, "theory_assumptions")[1]["assumptions"]["dataset"])
         now = {setting[0] for setting in settings}
         if before != now:
@@ -138,17 +154,18 @@ def tables(options) -> dict[str, pd.DataFrame]:
                 f"{options.results} holds this script's tables on {', '.join(sorted(before))}, and now it finds "
                 f"{', '.join(sorted(now))}: give --data, or choose another --results"
             )
-    rows, probes = [], []
+    names = ("assumptions", "assumptions_leaders", "assumptions_force")
+    rows = {name: [] for name in names}
     for setting in settings:
-        # Convolutions take minutes a run: three seeds of them.
-        seeds = options.seeds[:3] if setting is images else options.seeds
+        data = load(setting[0], options.data).subset(setting[3], setting[4])
         for split in SPLITS:
-            for seed in seeds:
-                measured, probed = one_run(setting, split, seed, options.data)
-                rows += measured
-                probes += probed
-            print(f"  {setting[0]}, {setting[1]}, {split}: {len(seeds)} runs done", flush=True)
-    return {"assumptions": pd.DataFrame(rows), "assumptions_leaders": pd.DataFrame(probes)}
+            for seed in options.seeds:
+                what = {"setting": setting, "split": split, "seed": seed, "data": fingerprint(data)}
+                found = kept(options, what, partial(one_run, setting, split, seed, data))
+                for name, more in zip(names, found, strict=True):
+                    rows[name] += more
+            print(f"  {setting[0]}, {setting[1]}, {split}: {len(options.seeds)} runs done", flush=True)
+    return {name: pd.DataFrame(more) for name, more in rows.items()}
 
 
 def main(_session) -> None:

@@ -1,12 +1,16 @@
 """What the scripts of the theory share: their command line, where their tables go, and writing them."""
 
 import argparse
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 
 import pandas as pd
 
-from aldsgd.cache import cache_dir
+from aldsgd.cache import cache_dir, replace_file
 from aldsgd.errors import ConfigError
 from aldsgd.theory import records
 from experiments.options import Parser
@@ -60,7 +64,34 @@ def run(script: str, p: Parser, tables: Callable[[argparse.Namespace], Mapping[s
     frames = tables(options)
     configuration["seconds"] = round(time.perf_counter() - started, 1)
     # Of one core: what the script costs on a machine that does nothing else.
-    configuration["cpu_seconds"] = round(time.process_time() - used, 1)
+    configuration["cpu_seconds"] = round(time.process_time() - used + getattr(options, "spent", 0.0), 1)
     records.write(options.results, script, frames, options.preset, configuration)
     rows = ", ".join(f"{name}.csv ({len(frame)} rows)" for name, frame in frames.items())
     print(f"{script}: {rows} in {configuration['seconds']} s, in {options.results}/{records.FOLDER}")
+
+
+@cache
+def code() -> str:
+    """SHA-256 of the library, its baselines and the experiments: what any number here is computed with."""
+    root, found = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for path in sorted(path for room in ("aldsgd", "baselines", "experiments") for path in (root / room).rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def kept(options: argparse.Namespace, what: Mapping, work: Callable[[], list[list[dict]]]) -> list[list[dict]]:
+    """``work()``, lists of rows, or what the same code made of the same ``what`` before a script was interrupted.
+
+    what: all that determines the rows, JSON. The processor time of rows made before is added to ``options.spent``.
+    """
+    text = json.dumps({"code": code(), **what}, sort_keys=True)
+    path = cache_dir() / "theory" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        options.spent = getattr(options, "spent", 0.0) + made["cpu_seconds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        used = time.process_time()
+        made = {"rows": work()}
+        made["cpu_seconds"] = time.process_time() - used
+        replace_file(path, lambda temporary: temporary.write_text(json.dumps(made)))
+    return made["rows"]

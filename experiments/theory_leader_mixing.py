@@ -45,7 +45,7 @@ from aldsgd.theory.leaders import (
 )
 from experiments.command import command
 from experiments.theory_common import parser, run
-from experiments.theory_observed import observe_leaders
+from experiments.theory_observed import observe
 
 LEVELS = {"smoke": ("53.8",), "cpu": ("100", "84.6", "69.2", "53.8", "38.5")}
 COEFFICIENTS = {
@@ -188,7 +188,7 @@ def tables(options) -> dict[str, pd.DataFrame]:
     observed = []
     for level, count, core in RUNS[preset]:
         for seed in options.seeds:
-            found = observe_leaders(level, count, core, COEFFICIENTS["README"], seed, epochs=2 if smoke else 20)
+            found, _ = observe(level, count, core, COEFFICIENTS["README"], seed, epochs=2 if smoke else 20)
             observed.append({"core": core, "level": level, "graphs": count, "seed": seed, **found})
     return {
         "leader_mixing": pd.DataFrame(rows),

@@ -5,7 +5,7 @@ What:     quadratics with a common Hessian and chosen L, mu, sigma and zeta (1 a
           to 64 and a range of K, its slope in K and in n, the bound of aldsgd.theory.bounds.rate_bound. D-PSGD, MATCHA
           and AL-DSGD on exponential graphs and on the paper's 53.8 % graph; AL-DSGD also with leaders by the losses of
           a second, independent draw, which the method does not take. The floor at which AL-DSGD stops on complete
-          graphs, against aldsgd.theory.quadratics.selection_floor. Exact moments against simulation, step by step.
+          graphs, against aldsgd.theory.selection.selection_floor. Exact moments against simulation, step by step.
 Command:  python -m experiments.theory_rate
 Hardware: two CPU cores. Time: about five minutes.
 Expect:   slopes near -1/2 in K and in n for D-PSGD, the bound never exceeded by D-PSGD and MATCHA. AL-DSGD's slope in K
@@ -22,25 +22,17 @@ from aldsgd.graphs import Topology, complete, exponential, paper_graph, paper_se
 from aldsgd.mixing import matcha_weights
 from aldsgd.statistics import mean_interval
 from aldsgd.theory.bounds import largest_step, rate_bound
-from aldsgd.theory.leaders import (
-    GossipStep,
-    combine,
-    covariance_operator,
-    dpsgd_schedule,
-    matcha_schedule,
-    mean_matrix,
-    pulls,
-    step_terms,
-)
+from aldsgd.theory.leaders import GossipStep, dpsgd_schedule, matcha_schedule
+from aldsgd.theory.orders import CORE, Leading, period_moments
 from aldsgd.theory.quadratics import (
     Logistic,
     Quadratics,
     exact_trajectory,
     gossip_mixer,
     leader_mixer,
-    selection_floor,
     simulate,
 )
+from aldsgd.theory.selection import selection_floor
 from aldsgd.theory.spectra import fastest_rho, spectrum
 from experiments.command import command
 from experiments.theory_common import parser, run
@@ -53,7 +45,7 @@ FLOORS = {"smoke": ((2,), (0.1,)), "cpu": ((2, 4, 8, 16, 32), (0.1, 0.03, 0.01))
 CONSTANTS = {"smoothness": 1.0, "mu": 0.1, "sigma2": 4.0, "zeta2": 1.0}
 DIMENSIONS = 10
 FACTOR = 0.4  # c of eta = c sqrt(n/K), in units of 1/L
-README = pulls(0.3, 0.1, 0.2, 0.2)
+README = Leading.released(0.3, 0.1, 0.2, 0.2)
 TRAJECTORY = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
 
 
@@ -71,20 +63,20 @@ def start_of(name: str) -> np.ndarray:
 
 
 def methods(graph: Topology, spec: str) -> dict:
-    """(mixer, rho or NaN where no bound is claimed, whether losses come from a second draw) by name."""
+    """(mixer, rho or NaN where no bound is claimed, what leaders are judged by) by name."""
     (step,) = schedule = dpsgd_schedule([graph])
     rho = fastest_rho(spectrum(graph)) if graph.n > 1 else 0.0
-    found = {"D-PSGD": (gossip_mixer([step.gossip(graph.matchings)]), rho, False)}
+    found = {"D-PSGD": (gossip_mixer([step.gossip(graph.matchings)]), rho, "own")}
     if spec.startswith("paper"):
         found["MATCHA"] = (
-            leader_mixer(matcha_schedule([graph], 0.5), (1, 0, 0)),
+            leader_mixer(matcha_schedule([graph], 0.5), CORE),
             matcha_weights(graph, 0.5).rho,
-            False,
+            "own",
         )
-        found["AL-DSGD on MATCHA"] = (leader_mixer(matcha_schedule([graph], 0.5), README), math.nan, False)
+        found["AL-DSGD on MATCHA"] = (leader_mixer(matcha_schedule([graph], 0.5), README), math.nan, "own")
     if graph.n > 1:
-        found["AL-DSGD on D-PSGD"] = (leader_mixer(schedule, README), math.nan, False)
-        found["AL-DSGD, losses of a second draw"] = (leader_mixer(schedule, README), math.nan, True)
+        found["AL-DSGD on D-PSGD"] = (leader_mixer(schedule, README), math.nan, "own")
+        found["AL-DSGD, losses of a second draw"] = (leader_mixer(schedule, README), math.nan, "second")
     return found
 
 
@@ -100,7 +92,7 @@ def rates(options) -> tuple[pd.DataFrame, pd.DataFrame]:
             # One scale for every n, so that n alone changes from line to line.
             scale = FACTOR / problems(max(WORKERS[options.preset]))[problem_name].smoothness
             start = start_of(problem_name)
-            for method, (mixer, rho, fresh) in methods(graph, spec).items():
+            for method, (mixer, rho, judge) in methods(graph, spec).items():
                 for steps in PAPER_STEPS if spec.startswith("paper") else STEPS[options.preset]:
                     eta = scale * math.sqrt(graph.n / steps)
                     own_rho = rho if math.isfinite(rho) else fastest_rho(spectrum(graph))
@@ -108,7 +100,7 @@ def rates(options) -> tuple[pd.DataFrame, pd.DataFrame]:
                         own_rho = matcha_weights(graph, 0.5).rho
                     # Beyond it the theorem is silent; a run there would test nothing.
                     proved = eta <= largest_step(smoothness, own_rho)
-                    result = simulate(problem, mixer, eta, steps, len(options.seeds), start, options.seeds, fresh)
+                    result = simulate(problem, mixer, eta, steps, len(options.seeds), start, options.seeds, judge)
                     values = result["gradient"].mean(axis=1)
                     interval = mean_interval(values)
                     bound = math.nan
@@ -173,20 +165,18 @@ def exact_against_simulated(options) -> pd.DataFrame:
     start, eta = start_of("quadratics"), 0.1
     runs = 200 if options.preset == "smoke" else 2000
     steps = max(k for k in TRAJECTORY if options.preset != "smoke" or k < 60)
-    cases: dict[str, tuple[list[GossipStep], tuple]] = {
-        "D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), (1.0, 0.0, 0.0)),
-        "MATCHA": (matcha_schedule([paper_graph(53.8)], 0.5), (1.0, 0.0, 0.0)),
+    cases: dict[str, tuple[list[GossipStep], Leading]] = {
+        "D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), CORE),
+        "MATCHA": (matcha_schedule([paper_graph(53.8)], 0.5), CORE),
         "AL-DSGD on D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), README),
         "AL-DSGD, three graphs": (dpsgd_schedule(paper_set(53.8)), README),
         "AL-DSGD on MATCHA": (matcha_schedule([paper_graph(53.8)], 0.5), README),
     }
     rows = []
-    for method, (schedule, weights) in cases.items():
-        moments = [covariance_operator(combine(step_terms(step), step.alpha, weights)) for step in schedule]
-        means = [mean_matrix(step, weights) for step in schedule]
-        exact = exact_trajectory(problem, means, moments, eta, steps, start)
-        mixer = leader_mixer(schedule, weights, "random")
-        result = simulate(problem, mixer, eta, steps + 1, runs, start, options.seeds)
+    for method, (schedule, leading) in cases.items():
+        exact = exact_trajectory(problem, period_moments(schedule, leading), eta, steps, start)
+        mixer = leader_mixer(schedule, leading)
+        result = simulate(problem, mixer, eta, steps + 1, runs, start, options.seeds, "random")
         for name, values in zip(("gradient", "consensus"), exact, strict=True):
             for k in TRAJECTORY:
                 if k <= steps:
@@ -202,14 +192,14 @@ def floors(options) -> pd.DataFrame:
     for n in workers:
         problem = Quadratics(np.ones(DIMENSIONS), np.zeros((n, DIMENSIONS)), CONSTANTS["sigma2"])
         mixer = leader_mixer(dpsgd_schedule([complete(n)]), README)
-        floor = selection_floor(README[1], n, DIMENSIONS, CONSTANTS["sigma2"])
+        floor = selection_floor({n: README.weights[1]}, DIMENSIONS, CONSTANTS["sigma2"])
         for eta in etas:
             settled = round(10 / eta)
-            for fresh in (False, True):
+            for judge in ("own", "second"):
                 start = np.full(DIMENSIONS, math.sqrt(floor / DIMENSIONS))
-                result = simulate(problem, mixer, eta, 4 * settled, len(options.seeds), start, options.seeds, fresh)
+                result = simulate(problem, mixer, eta, 4 * settled, len(options.seeds), start, options.seeds, judge)
                 seen = mean_interval(result["gradient"][:, settled:].mean(axis=1))
-                rows.append({"n": n, "eta": eta, "second_draw": fresh, "mean": seen.mean, "low": seen.low,
+                rows.append({"n": n, "eta": eta, "second_draw": judge == "second", "mean": seen.mean, "low": seen.low,
                              "high": seen.high, "floor": floor})  # fmt: skip
     return pd.DataFrame(rows)
 

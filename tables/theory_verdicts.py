@@ -16,11 +16,14 @@ Frames = dict[str, pd.DataFrame]
 
 
 class Statement(NamedTuple):
-    """``text``: what is claimed; ``verdict``: holds, fails, or holds under ...; ``number``: what was found."""
+    """``text``: what is claimed; ``verdict``: holds, fails, or holds under ...; ``number``: what was found; ``model``:
+    of which problem, where not that of its section; ``code``: whether it can fail by a mistake of the code alone."""
 
     text: str
     verdict: str
     number: str
+    model: str = ""
+    code: bool = False
 
 
 def judge(cases: Iterable[tuple[str, bool]]) -> str:

@@ -1,5 +1,6 @@
 """The theory's scripts, figures and report, as a reviewer runs them."""
 
+import argparse
 import errno
 import importlib
 import json
@@ -16,13 +17,14 @@ import pytest
 import theory_report
 from aldsgd.errors import ConfigError
 from aldsgd.theory import records
+from experiments import theory_common
 from experiments.command import command
 from tables.theory_training import step_limits
 from tables.theory_verdicts import few_enough, judge, number, spread
 
-SCRIPTS = ("theory_spectrum", "theory_leader_mixing", "theory_assumptions", "theory_rate", "theory_scaling")
+SCRIPTS = tuple(theory_report.SCRIPTS)
 FIGURES = ("theory_spectrum", "theory_leader_mixing", "theory_leader_map", "theory_assumptions", "theory_rate",
-           "theory_scaling")  # fmt: skip
+           "theory_scaling", "theory_selection")  # fmt: skip
 
 
 def call(monkeypatch, script, *arguments, preset="smoke"):
@@ -70,6 +72,7 @@ def test_the_report_is_a_function_of_the_tables(results, tmp_path, capsys):
     assert theory_report.main([*arguments, "--check"]) == 0
     text = out.read_text()
     assert text.count("no conclusion may be drawn") == len(SCRIPTS)
+    assert text.index("## Checks of the code") > text.index("## Many workers")
     for script in SCRIPTS:
         assert f"`python -m experiments.{script}`" in text
     for other in (text.replace("holds", "fails", 1).encode(), b"\xff" + text.encode()):
@@ -225,6 +228,23 @@ def test_runs_on_images_are_not_replaced_by_runs_without(monkeypatch, tmp_path):
         module.tables(options)
 
 
+def test_a_stopped_script_goes_on_with_what_the_same_code_made(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALDSGD_CACHE", str(tmp_path))
+    options, calls = argparse.Namespace(), []
+
+    def work(value=1.5):
+        calls.append(value)
+        return [[{"x": value, "y": math.nan}]]
+
+    first = theory_common.kept(options, {"seed": 0}, work)
+    again = theory_common.kept(options, {"seed": 0}, work)
+    assert len(calls) == 1 and again[0][0]["x"] == first[0][0]["x"] and options.spent >= 0
+    theory_common.kept(options, {"seed": 1}, work)
+    monkeypatch.setattr(theory_common, "code", lambda: "other code")
+    theory_common.kept(options, {"seed": 0}, work)
+    assert len(calls) == 3
+
+
 def test_missing_data_is_said_where_data_is_asked_for(monkeypatch, tmp_path):
     module = importlib.import_module("experiments.theory_assumptions")
     options = type("Options", (), {"preset": "cpu", "data": str(tmp_path)})
@@ -247,8 +267,11 @@ def test_verdicts():
 
 def test_limits_of_small_steps():
     floors = pd.DataFrame({"n": 4, "second_draw": [False] * 3, "eta": [0.1, 0.01, 0.03], "mean": [9.0, 1.2, 1.6],
-                           "floor": 2.0})  # fmt: skip
-    assert step_limits(floors)["ratio"].tolist() == pytest.approx([0.5])
+                           "high": [9.5, 1.4, 1.8], "floor": 2.0})  # fmt: skip
+    found = step_limits(floors)
+    assert found["ratio"].tolist() == pytest.approx([0.5])
+    # Weights 3/2 and -1/2 of half widths 0.1.
+    assert (found["high"] - found["ratio"]).tolist() == pytest.approx([0.1 * math.sqrt(2.5)])
     assert math.isnan(step_limits(floors[:1])["ratio"][0])
 
 

@@ -17,7 +17,7 @@ from aldsgd.settings import Settings
 from aldsgd.theory import trajectories
 from aldsgd.training import Trainer
 from baselines.dpsgd import DPSGD
-from experiments.theory_observed import independent_rate, observe_leaders, observed_averaging, product_rate
+from experiments.theory_observed import independent_rate, observe, observed_averaging, product_rate
 
 
 @pytest.fixture
@@ -121,11 +121,14 @@ def test_statistics_of_batchnorm_are_left_alone():
 
 
 def test_observed_leaders_obey_the_bound_on_the_drift():
-    found = observe_leaders("53.8", 1, "dpsgd", (0.3, 0.1, 0.2, 0.2), seed=0, epochs=1)
+    found, distances = observe("53.8", 1, "dpsgd", (0.3, 0.1, 0.2, 0.2), seed=0, epochs=1)
     assert found["steps"] == 12
     assert 0 < found["drift"] <= found["drift_bound"] and found["worst_ratio"] <= 1
     assert 1 <= found["averaged"] <= 8 and found["rate"] < 1
-    keeps = observe_leaders("100", 1, "matcha", (0.0, 0.0, 0.0, 0.0), seed=0, epochs=1)
+    assert distances.shape == (12,) and (distances > 0).all()
+    printed, _ = observe("53.8", 1, "dpsgd", (0.3, 0.1, 0.2, 0.2), 0, 1, order="printed", period=2)
+    assert printed["steps"] == 12 and printed["worst_ratio"] <= 1 and printed["rate"] < 1
+    keeps, _ = observe("100", 1, "matcha", (0.0, 0.0, 0.0, 0.0), seed=0, epochs=1)
     assert keeps["drift"] < 1e-6 and keeps["averaged"] == pytest.approx(8)
 
 
@@ -134,8 +137,11 @@ def test_rates_of_products_that_occurred():
     w = np.full((4, 4), 0.25) + 0.5 * (np.eye(4) - 0.25)
     assert product_rate(np.repeat(w[None], 200, axis=0)) == pytest.approx(0.25, rel=0.02)
     assert independent_rate(np.repeat(w[None], 4, axis=0), 2) == pytest.approx(0.25)
-    assert observed_averaging(np.repeat(w[None], 20, axis=0)) == pytest.approx(4)
-    copy = np.eye(4)[[0, 0, 0, 0]]
-    assert observed_averaging(np.repeat(copy[None], 20, axis=0)) == pytest.approx(1)
+    same = np.repeat(w[None], 20, axis=0)
+    assert observed_averaging(same, same) == pytest.approx(4)
+    copies = np.repeat(np.eye(4)[[0, 0, 0, 0]][None], 20, axis=0)
+    assert observed_averaging(copies, copies) == pytest.approx(1)
+    # What one row copies at entry is one worker's noise, however well it is averaged later.
+    assert observed_averaging(same, copies) == pytest.approx(1)
     drawn = np.stack([np.eye(4)[rng.permutation(4)] for _ in range(50)])
     assert product_rate(drawn) == pytest.approx(1, abs=0.05)

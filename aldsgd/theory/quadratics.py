@@ -1,7 +1,8 @@
 """Problems on which the theory's constants are known: quadratics with a common Hessian, non-convex logistic regression.
 
-Simulation is stacked over runs: X (R, n, d). A mixer maps (t, X, losses, rng) to C_t X; the losses (R, n) are those of
-the same draw as the gradients, as a mini-batch gives both.
+Simulation is stacked over runs: X (R, n, d). A mixer maps (t, X, eta G, scores, rng) to the next X; the worker of
+smallest score (R, n) leads, anyone where it is None. In the method a score is the loss of the same draw as the
+gradient, as a mini-batch gives both; other judges are there to compare.
 """
 
 from collections.abc import Callable
@@ -9,12 +10,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtr
 
 from aldsgd.errors import ConfigError
-from aldsgd.theory.leaders import GossipStep, closed_neighbourhoods, degree_leaders
+from aldsgd.theory.leaders import GossipStep, closed_neighbourhoods, covariance_operator, degree_leaders
+from aldsgd.theory.orders import Leading, Moments
 
-Mixer = Callable[[int, np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+Mixer = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+#: What a leader is judged by: the loss of its own mini-batch, as in the method; of a second, independent one; the
+#: running average of its own losses; nothing at all.
+JUDGES = ("own", "second", "running", "random")
+#: Weight of the past in the running average.
+MEMORY = 0.9
 
 
 @dataclass(frozen=True)
@@ -75,34 +81,38 @@ class Quadratics:
 
 
 def exact_trajectory(
-    problem: Quadratics, means: list[np.ndarray], moments: list[np.ndarray], eta: float, steps: int, start: np.ndarray
+    problem: Quadratics, moments: list[Moments], eta: float, steps: int, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """E||grad F(mean of X_k)||^2 and E||(I - J) X_k||_F^2 / n, each (steps + 1,), for C_t independent of the noise.
+    """E||grad F(mean of X_k)||^2 and E||(I - J) X_k||_F^2 / n, each (steps + 1,), for leaders independent of the noise.
 
-    Coordinates decouple. With y = (1 - eta h) x + eta h a - eta xi and C independent of y,
-    E[x'] = E[C] E[y] and E[x' x'^T] = E[C E[y y^T] C^T]: exact, no inequality.
+    Coordinates decouple. With M = C B, A = M - eta h C and p = eta h a, a step is x' = A x + C p - eta C xi, so
+    E[x'] = E[A] E[x] + E[C] p and E[x' x'^T] = E[A E[x x^T] A^T] + E[A E[x] p^T C^T] + its transpose
+    + E[C (p p^T + eta^2 Var xi) C^T]: exact, no inequality.
 
-    means: E[C] (n, n) per step of the period; moments: E[C (x) C] (n^2, n^2), ``covariance_operator``. start: (d,).
+    moments: of each step of the period (``orders.period_moments``). start: (d,).
     """
     n, d = problem.centres.shape
-    h = problem.hessian[:, None]
-    pull = eta * h * problem.centres.T  # (d, n)
+    h = problem.hessian
+    pull = eta * h[:, None] * problem.centres.T  # (d, n)
     mean = np.repeat(start[:, None], n, axis=1)
     square = np.repeat(np.square(start)[:, None], n * n, axis=1).reshape(d, n, n)
-    noise = eta**2 * problem.sigma2 / d * np.eye(n)
+    entering = np.einsum("dn,dm->dnm", pull, pull) + eta**2 * problem.sigma2 / d * np.eye(n)
     centre = problem.centres.mean(axis=0)
+    maps = [[covariance_operator(moment) for moment in own[:3]] for own in moments]
     gradients, consensus = [], []
     for t in range(steps + 1):
         of_mean = square.mean(axis=(1, 2)) - 2 * centre * mean.mean(axis=1) + centre**2
-        gradients.append(float(problem.hessian**2 @ of_mean))
+        gradients.append(float(h**2 @ of_mean))
         consensus.append(float((np.trace(square, axis1=1, axis2=2) / n - square.mean(axis=(1, 2))).sum()))
-        shrink = 1 - eta * h
-        y = shrink * mean + pull
-        cross = np.einsum("dn,dm->dnm", shrink * mean, pull)
-        outer = np.einsum("dn,dm->dnm", pull, pull)
-        yy = (shrink**2)[:, :, None] * square + cross + cross.transpose(0, 2, 1) + outer + noise
-        mean = y @ means[t % len(means)].T
-        square = (yy.reshape(d, n * n) @ moments[t % len(moments)].T).reshape(d, n, n)
+        own, (state, cross, noise) = moments[t % len(moments)], maps[t % len(moments)]
+        step = (eta * h)[:, None]
+        xx, xp = square.reshape(d, n * n), np.einsum("dn,dm->dnm", mean, pull).reshape(d, n * n)
+        # E[A . A^T] = E[M . M^T] - eta h (E[M . C^T] + E[C . M^T]) + (eta h)^2 E[C . C^T]; E[x x^T] is symmetric.
+        once = (xx @ cross.T).reshape(d, n, n)
+        total = xx @ state.T + step**2 * (xx @ noise.T) + entering.reshape(d, n * n) @ noise.T
+        shift = (xp @ cross.T - step * (xp @ noise.T)).reshape(d, n, n) - step[:, :, None] * once
+        square = total.reshape(d, n, n) + shift + shift.transpose(0, 2, 1)
+        mean = mean @ own.mean.T + (pull - step * mean) @ own.entry.T
     return np.array(gradients), np.array(consensus)
 
 
@@ -181,18 +191,12 @@ def _sigmoid(value: np.ndarray) -> np.ndarray:
 
 def gossip_mixer(matrices: list[np.ndarray]) -> Mixer:
     """A periodic sequence of fixed matrices (n, n)."""
-    return lambda t, x, losses, rng: matrices[t % len(matrices)] @ x
+    return lambda t, x, move, score, rng: matrices[t % len(matrices)] @ (x - move)
 
 
-def leader_mixer(schedule: list[GossipStep], weights, leaders: str = "loss") -> Mixer:
-    """AL-DSGD's released order on a schedule, weights (a, b, c); b = c = 0 is its core.
-
-    leaders: "loss", the smallest drawn loss among the candidates, as the method does, or "random", loss ranks drawn
-    independently of everything, the model of leaders.py. Active edges are drawn anew for each run.
-    """
-    if leaders not in ("loss", "random"):
-        raise ConfigError(f"unknown leaders {leaders!r}: use loss or random")
-    a, b, c = weights
+def leader_mixer(schedule: list[GossipStep], leading: Leading) -> Mixer:
+    """AL-DSGD on a schedule, in either order (``orders``). Active edges are drawn anew for each run."""
+    (a, b, c), (f, h) = leading.weights, leading.force
     tables = []
     for step in schedule:
         actives = [active for _, active in step.events]
@@ -205,58 +209,62 @@ def leader_mixer(schedule: list[GossipStep], weights, leaders: str = "loss") -> 
             )
         )
 
-    def mix(t, x, losses, rng):
+    def mix(t, x, move, score, rng):
         chances, gossips, closed, largest = tables[t % len(tables)]
         event = np.zeros(len(x), dtype=int)
         if len(chances) > 1:
             event = np.searchsorted(chances[:-1], rng.random(len(x)), side="right")
-        mixed = a * (gossips[event] @ x)
+        if t % leading.period:
+            return gossips[event] @ (x - move)
+        largest = largest[event][:, :, None]
+        best = largest  # where nobody follows the best, any will do
+        if b or f:
+            score = rng.random(x.shape[:2]) if score is None else score
+            best = np.where(closed[event], score[:, None, :], np.inf).argmin(axis=2)[:, :, None]
+        if f or h:
+            best_x, largest_x = np.take_along_axis(x, best, axis=1), np.take_along_axis(x, largest, axis=1)
+            x = x - f * (x - best_x) - h * (x - largest_x)
+        y = x - move
+        mixed = a * (gossips[event] @ y)
         if b:
-            score = losses if leaders == "loss" else rng.random(losses.shape)
-            best = np.where(closed[event], score[:, None, :], np.inf).argmin(axis=2)
-            mixed += b * np.take_along_axis(x, best[:, :, None], axis=1)
+            mixed += b * np.take_along_axis(y, best, axis=1)
         if c:
-            mixed += c * np.take_along_axis(x, largest[event][:, :, None], axis=1)
+            mixed += c * np.take_along_axis(y, largest, axis=1)
         return mixed
 
     return mix
 
 
-def selection_floor(pull: float, n: int, d: int, sigma2: float) -> float:
-    """||grad F||^2 at which AL-DSGD stops on a complete graph, however small eta is: (pull sigma m_n)^2 / d.
-
-    Why: the loss that elects the leader and the gradient that moves it come from the same draw. Take ``Quadratics``
-    with H = h I and equal centres, all workers at x, u = x - a. Their losses differ by xi_i . u, normal with standard
-    deviation sigma |u| / sqrt(d), so the leader's noise has the mean -(sigma / sqrt(d)) m_n u / |u|, m_n being the
-    expected largest of n standard normals: a lucky draw is one whose noise undoes the gradient. The mean of the workers
-    moves by -eta (h u - pull sigma m_n u / (|u| sqrt(d))), which vanishes where h |u| = ||grad F|| is
-    pull sigma m_n / sqrt(d), for every eta. pull: the whole weight on the best worker, b of ``leaders.pulls``.
-    Derived here; to first order in eta.
-    """
-    z = np.linspace(-12, 12, 4001)
-    # The density of the largest is n phi Phi^(n-1): smooth and zero at both ends, so plain sums are exact.
-    density = n * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) * ndtr(z) ** (n - 1)
-    largest = (z * density).sum() * (z[1] - z[0])
-    return float((pull * largest) ** 2 * sigma2 / d)
-
-
 def simulate(
-    problem, mixer: Mixer, eta: float, steps: int, runs: int, start: np.ndarray, seeds=(0,), fresh: bool = False
-) -> dict:
-    """Adapt-then-combine SGD from a common start (d,), R = runs at once, one random stream from ``seeds``. Keys:
+    problem, mixer: Mixer, eta: float, steps: int, runs: int, start: np.ndarray, seeds=(0,), judge: str = "own",
+    every: int = 1,
+) -> dict:  # fmt: skip
+    """SGD from a common start (d,), R = runs at once, one random stream from ``seeds``. Keys, each before every
+    ``every``-th step, K of them:
 
-    gradient: ||grad F(mean)||^2 (R, steps), before each step. consensus: ||(I - J) X||_F^2 / n (R, steps), likewise.
-    fresh: losses come from a second draw at the same models, independent of the gradients; the method uses one draw.
+    mean: of the workers (R, K, d). gradient: ||grad F(mean)||^2 (R, K). consensus: ||(I - J) X||_F^2 / n (R, K).
+    judge: one of ``JUDGES``.
     """
+    if judge not in JUDGES:
+        raise ConfigError(f"unknown judge {judge!r}: use one of {', '.join(JUDGES)}")
     rng = np.random.default_rng([*seeds, problem.n, steps])
     x = np.broadcast_to(start, (runs, problem.n, len(start))).copy()
-    gradient, consensus = np.empty((runs, steps)), np.empty((runs, steps))
+    kept = range(0, steps, every)
+    found = {"mean": np.empty((runs, len(kept), len(start)))}
+    found |= {name: np.empty((runs, len(kept))) for name in ("gradient", "consensus")}
+    past = None
     for t in range(steps):
-        mean = x.mean(axis=1)
-        gradient[:, t] = problem.gradient_norm2(mean)
-        consensus[:, t] = np.square(x - mean[:, None]).sum(axis=(1, 2)) / problem.n
-        losses, gradients = problem.draw(x, rng)
-        if fresh:
-            losses, _ = problem.draw(x, rng)
-        x = mixer(t, x - eta * gradients, losses, rng)
-    return {"gradient": gradient, "consensus": consensus}
+        if t in kept:
+            mean, k = x.mean(axis=1), t // every
+            found["mean"][:, k] = mean
+            found["gradient"][:, k] = problem.gradient_norm2(mean)
+            found["consensus"][:, k] = np.square(x - mean[:, None]).sum(axis=(1, 2)) / problem.n
+        score, gradients = problem.draw(x, rng)
+        if judge == "second":
+            score, _ = problem.draw(x, rng)
+        elif judge == "running":
+            score = past = score if past is None else MEMORY * past + (1 - MEMORY) * score
+        elif judge == "random":
+            score = None
+        x = mixer(t, x, eta * gradients, score, rng)
+    return found

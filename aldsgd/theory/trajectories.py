@@ -102,25 +102,37 @@ class LeaderProbe:
     """At every ``every``-th step: do the mini-batch losses, and the leaders chosen by them, tell who is truly better?
 
     Truly better: lower loss over all training samples at hand, the same for all workers. Rows are collected in
-    ``rows``; models are those before the step, as the method sees them.
+    ``rows``, and for every step how far the leaders are in ``pulls``; models are those before the step, as the method
+    sees them.
     """
 
     def __init__(self, trainer: Trainer, module: nn.Module, every: int):
-        self.trainer, self.rows = trainer, []
+        self.trainer, self.rows, self.pulls = trainer, [], []
         data, dtype = trainer.data, trainer.workers.dtype
         self.train = Objective(module, normalise(data.train_inputs, data.mean, data.std, dtype), data.train_targets)
         self.test = normalise(data.test_inputs, data.mean, data.std, dtype)
         compute = trainer.workers.compute_gradients
 
         def probed(inputs, targets, step, which=None):
-            if step % every:
-                return compute(inputs, targets, step, which)
-            truth, accuracy = self.truth()
+            truth = None if step % every else self.truth()
             losses = compute(inputs, targets, step, which)
-            self.rows.append({"step": step, **self.judge(step, losses.double(), truth, accuracy)})
+            self.pulls.append({"step": step, **self.pull(step, losses)})
+            if truth is not None:
+                self.rows.append({"step": step, **self.judge(step, losses.double(), *truth)})
             return losses
 
         trainer.workers.compute_gradients = probed
+
+    @torch.no_grad()
+    def pull(self, step: int, losses: Tensor) -> dict:
+        """What the corrective force is made of: the largest ||x_i - x_leader|| over workers and both leaders, and the
+        largest norm of a worker's gradient."""
+        network, x = self.trainer.hosting, self.trainer.workers.parameters
+        hood = network.neighbourhood(self.trainer.algorithm.step(step).links)
+        heard = network.exchange_losses(losses, hood)
+        leaders = [hood.col[rule(hood, heard)] for rule in (best_worker, maximum_degree_worker)]
+        distance = max((x - x[leader]).norm(dim=1).max().item() for leader in leaders)
+        return {"distance": distance, "gradient": self.trainer.workers.gradients.norm(dim=1).max().item()}
 
     @torch.no_grad()
     def truth(self) -> tuple[np.ndarray, np.ndarray]:
