@@ -11,7 +11,8 @@ RESULTS ?= results
 OUT    ?= $(if $(filter results,$(RESULTS)),figures,$(RESULTS))
 
 THEORY := theory_spectrum theory_leader_mixing theory_orders theory_assumptions theory_rate theory_selection \
-	theory_scaling
+	theory_scaling theory_lsgd
+DRAWN  := $(filter-out theory_orders theory_lsgd,$(THEORY)) theory_leader_map
 
 .PHONY: quickstart experiments theory figures tables test lint format clean
 
@@ -27,14 +28,14 @@ experiments: $(VENV)/installed
 
 theory: $(VENV)/installed
 	set -e; for script in $(THEORY); do ALDSGD_DATA=$(DATA) $(BIN)/python -m experiments.$$script; done
-	set -e; for script in $(filter-out theory_orders,$(THEORY)) theory_leader_map; do $(BIN)/python -m figures.$$script; done
+	set -e; for script in $(DRAWN); do $(BIN)/python -m figures.$$script; done
 	$(BIN)/python theory_report.py
 
 # From the CSVs alone.
 figures: $(VENV)/installed
 	$(BIN)/python -m figures.all --results $(RESULTS) --out $(OUT)
 ifeq ($(RESULTS),results)
-	set -e; for script in $(filter-out theory_orders,$(THEORY)) theory_leader_map; do $(BIN)/python -m figures.$$script; done
+	set -e; for script in $(DRAWN); do $(BIN)/python -m figures.$$script; done
 endif
 
 ifeq ($(RESULTS),results)

@@ -18,6 +18,7 @@ import pandas as pd
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
 from aldsgd.theory import records
+from tables.theory_lsgd import lsgd_statements
 from tables.theory_mixing import leader_statements, leader_table, spectrum_statements
 from tables.theory_orders import orders_statements, selection_statements
 from tables.theory_training import assumption_statements, rate_statements, scaling_statements
@@ -44,6 +45,11 @@ SCRIPTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("theory_rate",),
     ),
     "theory_scaling": ("Many workers, released order", "as named", ("theory_scaling",)),
+    "theory_lsgd": (
+        "What LSGD's abstract claims, with EASGD beside it",
+        "gradient flow with forces on two wells, an egg box and matrix factorisation",
+        (),
+    ),
 }
 OPENING = (
     "Written by `python theory_report.py` from the CSVs in `results/theory`; never edited by hand. A verdict is a rule "
@@ -68,6 +74,7 @@ def statements_of(script: str, frames: Frames, rho: float | None) -> list[Statem
         "theory_selection": selection_statements,
         "theory_rate": rate_statements,
         "theory_scaling": scaling_statements,
+        "theory_lsgd": lsgd_statements,
     }
     return writer[script](frames)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aldsgd.statistics import MIN_PAIRS, Interval, verdict
 from tables.base import Estimate, Table, plus_minus, scaled, setting, table
-from tables.measures import Measure, bytes_to_target, final, neighbours, on_both, sooner, sparse_gain
+from tables.measures import Measure, Theory, bytes_to_target, final, neighbours, on_both, slopes, sooner, sparse_gain
 from tables.primary import needed as primary_needs
 from tables.primary import primary
 from tables.query import Experiment, Unmeasured, experiment
@@ -19,6 +19,8 @@ from tables.query import Experiment, Unmeasured, experiment
 
 def on(runs: Experiment | Unmeasured) -> str:
     """On what it was measured, in words."""
+    if isinstance(runs, Theory):
+        return runs.about
     if not runs:
         return "nothing yet"
     share = "" if len(runs) == runs.listed else f" {len(runs)} of {runs.listed} runs are complete."
@@ -32,7 +34,7 @@ class Claim:
     name: str
     text: str
     source: str
-    experiment: str | None
+    experiment: str
     measure: Callable[[Mapping[str, Experiment]], list[Measure]]
     how: str
 
@@ -47,8 +49,9 @@ CLAIMS = (
     Claim("C3", "The gain is largest in sparse topologies and small in dense ones.", "public summary", "sparsity",
           sparse_gain, "what leaders add to the worst worker on the same three graphs, sparse ones less the densest"),
     Claim("C4", "The convergence rate is sublinear and matches the best known for decentralized SGD.",
-          "abstract, public summary", None, lambda runs: [],
-          "nothing: a rate is a statement about all numbers of steps, which no run of finite length shows"),
+          "abstract, public summary", "theory_rate", slopes,
+          "how the squared gradient at the mean model falls with the number of steps K, at rates that fall as "
+          "1/sqrt(K): log-log slope, -1/2 where the claim holds, 0 at a floor; on problems of theory, not on networks"),
     Claim("C5", "Dynamic graphs reach more neighbours without more communication.", "abstract", "sparsity", neighbours,
           "different neighbours of a worker with one graph and with three, and the bytes sent; counted, not sampled"),
     Claim("C6", "AL-DSGD reduces communication overhead. (The paper did not measure it.)", "abstract, public summary",
@@ -65,6 +68,8 @@ def judge(measure: Measure, interval: Interval | None, preset: str | None) -> st
     """What one comparison says about its claim; "holds" and "does not hold" from preset paper alone."""
     if preset is None or (interval is None and measure.counted is None):
         return "not measured"
+    if preset == "theory":
+        return "yes" if measure.counted else "no"
     if preset not in ("cpu", "mid", "paper"):
         return f"{preset}: no conclusion"
     if measure.counted is not None:
@@ -112,15 +117,15 @@ def leading(measures: list[Measure]) -> Measure | None:
 
 
 def commands(claim: Claim, preset: str | None) -> str:
-    return (
-        f"`python -m experiments.{claim.experiment} --preset {preset or 'cpu'} --data DIR`" if claim.experiment else ""
-    )
+    if preset == "theory":
+        return f"`python -m experiments.{claim.experiment}`"
+    return f"`python -m experiments.{claim.experiment} --preset {preset or 'cpu'} --data DIR`"
 
 
 def section(claim: Claim, runs: Mapping[str, Experiment]) -> tuple[list[str], list[str]]:
     """(cells of the overview, lines of the section) of one claim."""
-    source = runs[claim.experiment] if claim.experiment else None
-    preset = source.preset if source else None
+    source = runs[claim.experiment]
+    preset = source.preset
     measures = claim.measure(runs)
     first = leading(measures)
     verdicts = ("not measured", "-")
@@ -128,8 +133,6 @@ def section(claim: Claim, runs: Mapping[str, Experiment]) -> tuple[list[str], li
         verdicts = (f"{judge(first, first.real, preset)} ({first.what})", only_released(first, preset))
     cells = [claim.name, claim.text, *verdicts]
     lines = [f"## {claim.name}: {claim.text}", "", f"- Source: {claim.source}.", f"- Measured: {claim.how}."]
-    if source is None:
-        return cells, [*lines, "- Verdict: not measured."]
     lines += [
         f"- On: {on(source)}",
         f"- Command: {commands(claim, preset)}; then `python paper_tables.py --claims`.",
@@ -148,7 +151,8 @@ def section(claim: Claim, runs: Mapping[str, Experiment]) -> tuple[list[str], li
 
 def needed(root: Path) -> dict[str, Experiment | Unmeasured]:
     """The runs of every experiment that some claim needs, by name."""
-    return {name: experiment(root, name) for name in sorted({c.experiment for c in CLAIMS if c.experiment})}
+    found = {name: experiment(root, name) for name in sorted({claim.experiment for claim in CLAIMS} - {"theory_rate"})}
+    return found | {"theory_rate": Theory.of(root)}
 
 
 def overview(root: Path) -> Table:
@@ -156,7 +160,7 @@ def overview(root: Path) -> Table:
     runs, rows = needed(root), []
     for claim in CLAIMS:
         first = leading(claim.measure(runs))
-        preset = runs[claim.experiment].preset if claim.experiment else None
+        preset = runs[claim.experiment].preset
         rows.append(
             {
                 "claim": f"{claim.name}: {claim.text}",

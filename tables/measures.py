@@ -2,17 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
 from aldsgd.statistics import Interval, paired_by_seed
+from aldsgd.theory import records
 from tables.compared import RELEASED
 from tables.experiments import target_of
 from tables.links import at_equal_bytes, first_reached
 from tables.primary import ON_MATCHA, ONE, OWN_RATES, SHARED_RATE, THREE, TWICE
 from tables.query import Experiment, Runs, Unmeasured
+
+#: Problems of ``experiments.theory_rate``, in words.
+PROBLEMS = {"quadratics": "quadratics with additive noise", "logistic": "non-convex logistic regression"}
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,41 @@ def neighbours(runs: Mapping[str, Experiment]) -> list[Measure]:
 def pairs(graph: str, graphs: int) -> set:
     """Pairs of workers that exchange at some time."""
     return {edge for one in parse_set(graph, graphs) for edge in one.edges}
+
+
+@dataclass(frozen=True)
+class Theory:
+    """What a theory script recorded, in the place of an experiment."""
+
+    frame: pd.DataFrame
+    about: str
+    preset: str = "theory"
+
+    @classmethod
+    def of(cls, root: Path) -> "Theory | Unmeasured":
+        """The slopes of ``experiments.theory_rate``."""
+        try:
+            record, frames = records.read(root, "theory_rate")
+        except ConfigError:
+            return Unmeasured("theory_rate")
+        about = "8 workers on the exponential graph; problems, constants and further numbers of workers: THEORY.md"
+        return cls(frames["rate_slopes"], about) if record["preset"] != "smoke" else Unmeasured("theory_rate")
+
+
+def slopes(runs: Mapping) -> list[Measure]:
+    """How the squared gradient falls with the number of steps K at rates that fall as 1 / sqrt(K): -1/2 in theory."""
+    source = runs["theory_rate"]
+    if not isinstance(source, Theory):
+        return []
+    found = []
+    rows = source.frame.query("along == 'K' and at == 8")
+    for method in (ONE, "AL-DSGD, losses of a second draw", "D-PSGD"):
+        for problem, shown in PROBLEMS.items():
+            for row in rows[(rows["method"] == method) & (rows["problem"] == problem)].itertuples():
+                text = f"slope {row.slope:.2f} ({row.low:.2f} to {row.high:.2f})"
+                # Nearer to -1/2 than to 0, a floor, by the rule of THEORY.md.
+                found.append(Measure(f"{method}, {shown}", None, None, shown=text, counted=row.high < -0.25))
+    return found
 
 
 def bytes_to_target(runs: Mapping[str, Experiment]) -> list[Measure]:

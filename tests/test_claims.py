@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import paper_tables
@@ -119,7 +120,20 @@ def test_the_table_has_a_row_and_a_command_for_each_claim(tmp_path):
         "AL-DSGD, three graphs, CIFAR-10", "+2.10 ± 0.20 points (n = 5)", "+7.10 ± 0.20 points (n = 5)",
         "at cpu scale: better", "`python -m experiments.final_accuracy --preset cpu --data DIR`",
     ]  # fmt: skip
-    assert [cell.strip() for cell in rows[3][1:]] == ["", "-", "-", "not measured", "-"]
+    made = "`python -m experiments.theory_rate --preset cpu --data DIR`"
+    assert [cell.strip() for cell in rows[3][1:]] == ["", "-", "-", "not measured", made]
+
+
+def test_rates_come_from_the_theory_with_their_problem(tmp_path):
+    made_up(tmp_path)
+    (tmp_path / "theory").symlink_to(ROOT / "results" / "theory")
+    text = render(tmp_path)
+    section = text.split("\n## C4")[1].split("\n## C5")[0]
+    slopes = pd.read_csv(ROOT / "results" / "theory" / "rate_slopes.csv").query("along == 'K' and at == 8")
+    row = slopes.query("problem == 'quadratics' and method == 'AL-DSGD on D-PSGD'").iloc[0]
+    shown = f"slope {row.slope:.2f} ({row.low:.2f} to {row.high:.2f}) | - | - | {'yes' if row.high < -0.25 else 'no'} |"
+    assert f"AL-DSGD on D-PSGD, quadratics with additive noise | {shown}" in section
+    assert "`python -m experiments.theory_rate`" in section and section.count("slope ") == 6
 
 
 def test_the_word_holds_needs_the_paper_preset_and_five_seeds(tmp_path):
