@@ -52,7 +52,8 @@ def draw(results: Path, out: Path) -> list[Path]:
         for axes in panels[:, 0]:
             axes.set_ylabel("mean worker (%)")
         for column in panels.T:
-            [axes for axes in column if axes.get_visible()][-1].set_xlabel("learning rate")
+            for axes in [axes for axes in column if axes.get_visible()][-1:]:
+                axes.set_xlabel("learning rate")
         return finish(fig, runs, runs.variants, out)
 
 
