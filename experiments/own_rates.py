@@ -54,6 +54,8 @@ SETTINGS: dict[str, Setting] = {
         on(MID),
         ("D-PSGD", "all-reduce", "AL-DSGD, three graphs", "AL-DSGD on D-PSGD", "D-PSGD, three graphs", "MATCHA",
          "AL-DSGD on MATCHA", "no exchange", "D-PSGD (released schedule)"),
+        more={"MATCHA": (0.2,), "AL-DSGD on MATCHA": (0.2,), "no exchange": (0.1, 0.2),
+              "D-PSGD (released schedule)": (0.1, 0.2)},
     ),
     **{
         f"fashionmnist, {name}": Setting(
