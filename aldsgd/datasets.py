@@ -293,7 +293,7 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
     if own_data(name):
         arrays, options = own_files.read(name)
         data = Data.from_arrays(*arrays, classes=options.get("classes"), name=name)
-        return replace(data, **{"vocabulary": options.get("vocabulary", data.vocabulary)})
+        return replace(data, vocabulary=options.get("vocabulary", data.vocabulary))
     if name not in SOURCES:
         known = ", ".join((*DATASETS, *(f"{kind}:PATH" for kind in FILES)))
         raise ConfigError(f"unknown data set {name!r}: choose one of {known}")
@@ -331,11 +331,7 @@ def _digits() -> Data:
 
     pixels, labels = load_digits(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
-    shuffled = rng("fixed choice", FIXED_SEED).permutation(len(labels))
-    test = np.zeros(len(labels), dtype=bool)
-    for c in range(10):
-        members = shuffled[labels[shuffled] == c]
-        test[members[: round(0.2 * len(members))]] = True
+    test = own_files.held_out(labels)
     return Data.from_arrays(images[~test], labels[~test], images[test], labels[test], 10, name="digits")
 
 

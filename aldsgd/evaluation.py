@@ -13,6 +13,7 @@ Running statistics never influence training and are never exchanged; they matter
 """
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -72,22 +73,25 @@ class Evaluator:
     @torch.no_grad()
     def averaged_state(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
         """``state_dict``, on the CPU, of the model that ``averaged`` tests."""
-        with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
-            set_statistics(model, mean_statistics)
-            if self.policy in ("augmented", "reestimated", "fresh"):
-                self._reestimate(model, workers)
+        with self._model(workers, row, mean_statistics) as model:
             return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
         """The loss and each metric of the model with parameters ``row`` (P,): the workers' mean, or a centre."""
-        with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
-            set_statistics(model, mean_statistics)
-            if self.policy in ("augmented", "reestimated", "fresh"):
-                self._reestimate(model, workers)
+        with self._model(workers, row, mean_statistics) as model:
             model.eval()
             found = self._test(lambda inputs: outputs(model, inputs, workers)[None], 1, workers)
         return {name: value.item() for name, value in found.items()}
+
+    @contextlib.contextmanager
+    def _model(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> Iterator[nn.Module]:
+        """A model with parameters ``row`` (P,) and the statistics of the policy, in the run's arithmetic."""
+        with lent(workers.modules[0], row.to(workers.parameters)) as model, workers.arithmetic.flags():
+            set_statistics(model, mean_statistics)
+            if self.policy not in ("own", "averaged"):
+                self._reestimate(model, workers)
+            yield model
 
     def _test(self, tested, count: int, workers: Workers) -> dict[str, Tensor]:
         loss = torch.zeros(count, dtype=torch.float64, device=workers.device)

@@ -35,6 +35,8 @@ class Wrapper(Algorithm):
             raise ConfigError(f"{type(core).__name__} moves workers by a rule of its own, as {name} does; take another")
         self.core, self.n, self.centres = core, core.n, core.centres
         self.state = {**core.state, **self.own}
+        self.coefficients = {**core.coefficients, **self.coefficients}
+        self.second_draw = self.second_draw or core.second_draw
         self._known: dict[Step, Step] = {}
         self.step(0)
 

@@ -11,11 +11,11 @@ it is DiLoCo with heavy ball once their Z agree.
 from dataclasses import dataclass
 
 from aldsgd.algorithm import Algorithm
-from aldsgd.errors import ConfigError, whole
 from aldsgd.links import Pairs
 from aldsgd.methods import Method, Options, option
 from aldsgd.schedules import drawn
 from aldsgd.step import ALONE, Exchange, Gossip, Step
+from baselines.outer_step import check_outer
 
 
 class NoLoCo(Algorithm):
@@ -25,8 +25,7 @@ class NoLoCo(Algorithm):
     state = {"z": "row", "m": "row", "pair": "row"}
 
     def __init__(self, n: int, tau=50, nu=0.7, mu=0.5, seed=0):
-        if whole(tau, "tau") < 1 or not nu > 0 or not 0 <= mu < 1:
-            raise ConfigError(f"tau = {tau}, nu = {nu}, mu = {mu}: give tau from 1, nu above 0, mu from 0 to below 1")
+        check_outer(tau, nu, mu)
         self.n, self.tau, self.nu, self.mu, self.seed = n, tau, nu, mu, seed
 
     def step(self, t):

@@ -9,16 +9,22 @@ and every worker goes on from Z. SlowMo's eta is the rate of now. With mu = 0 an
 outer step sends Z too, on which workers that started from different models agree then.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError, whole
 from aldsgd.links import AllReduce
 from aldsgd.methods import Method, Options, option
-from aldsgd.step import Exchange, Step
+from aldsgd.step import Exchange
 from aldsgd.wrapper import Wrapper, by_row
 
 FORMS = ("slowmo", "diloco")
+
+
+def check_outer(tau: int, nu: float, mu: float) -> None:
+    """Raise ConfigError unless these are a period, a rate and a momentum of an outer step."""
+    if whole(tau, "tau") < 1 or not nu > 0 or not 0 <= mu < 1:
+        raise ConfigError(f"tau = {tau}, nu = {nu}, mu = {mu}: give tau from 1, nu above 0, mu from 0 to below 1")
 
 
 class OuterStep(Wrapper):
@@ -33,8 +39,7 @@ class OuterStep(Wrapper):
     def __init__(self, core: Algorithm, form="diloco", tau=100, nu=0.7, mu=0.9):
         if form not in FORMS:
             raise ConfigError(f"unknown form '{form}'; choose one of: {', '.join(FORMS)}")
-        if whole(tau, "tau") < 1 or not nu > 0 or not 0 <= mu < 1:
-            raise ConfigError(f"tau = {tau}, nu = {nu}, mu = {mu}: give tau from 1, nu above 0, mu from 0 to below 1")
+        check_outer(tau, nu, mu)
         self.form, self.tau, self.nu, self.mu = form, tau, nu, mu
         self.mean, self.first = (Exchange(AllReduce(core.n), payload=p) for p in (("x",), ("x", "z")))
         super().__init__(core)
@@ -45,7 +50,7 @@ class OuterStep(Wrapper):
             raise ConfigError(f"{type(self.core).__name__} averages all models by itself; take one that does not")
         if (t + 1) % self.tau:
             return step
-        return Step(step.before, (*step.after, self.first if t + 1 == self.tau else self.mean), step.losses)
+        return replace(step, after=(*step.after, self.first if t + 1 == self.tau else self.mean))
 
     def begin(self, state):
         super().begin(state)

@@ -5,7 +5,7 @@ What:     D-PSGD, AL-DSGD with one and with three graphs, and all-reduce, each w
           graph, five seeds. The paper trains without momentum.
           mid: all of CIFAR-10, an eight-layer ResNet, 20 epochs.
 Command:  python -m experiments.momentum --preset mid --data DIR
-Hardware: one CPU core; 20 runs of about 8 minutes.
+Hardware: one CPU core; 20 runs; not run yet.
 Expect:   open.
 """
 

@@ -18,6 +18,7 @@ from aldsgd.step import Meter, Step
 from aldsgd.streams import rng
 from aldsgd.training import Trainer
 from baselines.dpsgd import DPSGD
+from baselines.local_sgd import LocalSteps
 from tests import reference
 from tests.stepping import rule, state_of, take
 
@@ -125,3 +126,12 @@ def test_unknown_judges_are_refused():
         ALDSGD(DPSGD(GRAPH), judge="best")
     with pytest.raises(ConfigError, match="what a step judges by has to travel as losses do"):
         Step(judge="second")
+
+
+def test_a_wrapper_judges_as_what_it_wraps():
+    """A second draw inside local steps and below a merge: the trainer draws it, and the last step still goes by it."""
+    inner = ALDSGD(DPSGD(GRAPH), judge="second", c1=0.9, c2=0.4)
+    around = LocalSteps(inner, tau=2, merge=3)
+    assert around.second_draw and around.coefficients == inner.coefficients == {"c1 + c2": 1.3, "p1 + p2": 0.4}
+    assert around.step(3).judge == "second" and len(around.step(3).after) == 2
+    assert train(LocalSteps(ALDSGD(DPSGD(GRAPH), judge="second"), tau=2), net, DATA, epochs=1, lr=0.05).final
