@@ -6,13 +6,13 @@ instead, at every step of the last 1/tau of the run, and all models averaged onc
 2507.06542): the averaged model of the records, with its all-reduce billed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError, whole
 from aldsgd.links import AllReduce
 from aldsgd.methods import Method, Options, Setting, option
-from aldsgd.step import ALONE, Exchange, Step
+from aldsgd.step import ALONE, Exchange
 from aldsgd.wrapper import Wrapper
 
 
@@ -39,7 +39,7 @@ class LocalSteps(Wrapper):
     def step(self, t):
         done = self.exchanges_before(t)
         step = self.core.step(done) if self.exchanges_before(t + 1) > done else ALONE
-        return Step(step.before, (*step.after, Exchange(AllReduce(self.n))), step.losses) if t == self.merge else step
+        return replace(step, after=(*step.after, Exchange(AllReduce(self.n)))) if t == self.merge else step
 
 
 @dataclass(frozen=True)

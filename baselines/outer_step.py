@@ -9,13 +9,13 @@ and every worker goes on from Z. SlowMo's eta is the rate of now. With mu = 0 an
 outer step sends Z too, on which workers that started from different models agree then.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError, whole
 from aldsgd.links import AllReduce
 from aldsgd.methods import Method, Options, option
-from aldsgd.step import Exchange, Step
+from aldsgd.step import Exchange
 from aldsgd.wrapper import Wrapper, by_row
 
 FORMS = ("slowmo", "diloco")
@@ -45,7 +45,7 @@ class OuterStep(Wrapper):
             raise ConfigError(f"{type(self.core).__name__} averages all models by itself; take one that does not")
         if (t + 1) % self.tau:
             return step
-        return Step(step.before, (*step.after, self.first if t + 1 == self.tau else self.mean), step.losses)
+        return replace(step, after=(*step.after, self.first if t + 1 == self.tau else self.mean))
 
     def begin(self, state):
         super().begin(state)
