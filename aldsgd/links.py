@@ -171,5 +171,32 @@ class AllReduce:
         rounds = 2 * (self.n - 1)
         return rounds * message, rounds * link.seconds(message / self.n)
 
+    def messages(self) -> list[list[tuple[int, int, int]]]:
+        """The ring itself: rounds of (sender, hearer, block), of n blocks of a row.
+
+        In the first n - 1 rounds the hearer adds the block to its own, in the others it takes it over; every block then
+        holds the sum everywhere.
+        """
+        n = self.n
+        return [[(i, (i + 1) % n, (i - k) % n) for i in range(n)] for k in range(2 * (n - 1))]
+
+
+@dataclass(frozen=True)
+class ServerReduce(AllReduce):
+    """The same mean by a parameter server beside the n workers, over the one link that it has."""
+
+    def cost(self, message: int, link: Link) -> tuple[int, float]:
+        """(bytes sent by the workers and the server, modelled seconds): all n models in, then n out."""
+        return 2 * self.n * message, 2 * link.seconds(self.n * message)
+
+
+@dataclass(frozen=True)
+class NaiveReduce(AllReduce):
+    """The same mean where each worker sends its model to every other."""
+
+    def cost(self, message: int, link: Link) -> tuple[int, float]:
+        """(bytes sent by all workers, modelled seconds): n - 1 rounds."""
+        return self.n * (self.n - 1) * message, (self.n - 1) * link.seconds(message)
+
 
 Links = Pairs | Arcs | Broadcast | Reduce | AllReduce

@@ -30,6 +30,7 @@ class LocalRule:
     Attributes:
         lr: the rate of the next step, a scalar, or (w,) where workers differ. constant: whether it only changes between
             epochs. decay: the weight decay that belongs to the gradient. acting: None, every hosted worker moves.
+        workers: (w,) int64, numbers of the hosted workers.
 
     Raises:
         ConfigError: an optimizer or a schedule that cannot be made, or that cannot step.
@@ -39,6 +40,7 @@ class LocalRule:
 
     def __init__(self, parameters: Tensor, hosted: Sequence[int], settings, steps: int):
         self.parameters = parameters
+        self.workers = torch.tensor(list(hosted), dtype=torch.int64, device=parameters.device)
         self.rates = [settings.lr[i] for i in hosted] if isinstance(settings.lr, Sequence) else None
         self.first_rate = self.rates[0] if self.rates else float(settings.lr)
         self.factory, self.decay = optimizer_factory(settings, parameters.device)

@@ -193,6 +193,7 @@ class Acting:
 
     def __init__(self, local: LocalRule, acting: list[int]):
         self.local, self.acting, self.lr, self.decay = local, acting, local.lr, local.decay
+        self.workers = local.workers
 
     def __call__(self, direction: Tensor) -> None:
         """Move along ``direction`` (w, P) the workers that act."""

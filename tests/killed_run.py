@@ -22,6 +22,7 @@ RUN = RunConfig(
 RUNS = {
     "aldsgd": RUN,
     "lsgd": replace(RUN, method="lsgd_released", options={"groups": 2, "tau": 4, "tau_local": 2, "slow_workers": 3}),
+    "choco": replace(RUN, method="choco", graphs=1, options={"core": "dpsgd", "compressor": "qsgd", "gamma": 0.1}),
 }
 
 

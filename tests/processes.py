@@ -65,9 +65,26 @@ LEADERS = {
     "wasgd_plus": BASE.but(method="wasgd_plus", tau=2, sharpness=5.0),
     "lgrawa": BASE.but(method="lgrawa", tau=3, norms="batch"),
 }
+# Two rows before the move; an all-reduce first; a number that is kept; a row that is replaced; packed rows, drawn and
+# not; numbers beside rows; outer steps; pairs that change; leaders over weighted edges; arcs.
+GOSSIP = {
+    "gt": BASE.but(method="gt", graphs=2),
+    "mt": BASE.but(method="mt"),
+    "dsgd_ac": BASE.but(method="dsgd_ac", schedule="cosine", warmup=0.5, start_epoch=1),
+    "decentlam": BASE.but(method="decentlam"),
+    "choco_qsgd": BASE.but(method="choco", compressor="qsgd"),
+    "choco_topk": BASE.but(method="choco", core="qg"),
+    "choco_sign": BASE.but(method="choco", compressor="sign"),
+    "sgp": BASE.but(method="sgp"),
+    "slowmo": BASE.but(method="slowmo", inner="qg", tau=7),
+    "noloco": BASE.but(method="noloco", tau=4),
+    "led_momentum": BASE.but(core="qg", graph="base:4"),
+    "one_peer": BASE.but(method="dpsgd", graph="one_peer"),
+}
 CONFIGURATIONS = {
     **METHODS,
     **LEADERS,
+    **GOSSIP,
     **{f"{name}_float32": c.but(precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
     # BatchNorm: running statistics differ between workers, and are needed for the averaged model.
     "statistics": BASE.but(model="resnet_small", train_images=256, epochs=2, eval_every=1, bn_images=64),

@@ -102,6 +102,38 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, changes):
     assert result.rows[-1]["seconds_compute"] > crashed.seconds_compute
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        dict(method="mt"), dict(method="edm"), dict(method="d2"), dict(method="gt", graphs=3), dict(method="decentlam"),
+        dict(method="dsgd_ac", start_epoch=1), dict(method="slowmo", inner="aldsgd", tau=7),
+        dict(method="noloco", tau=3), dict(method="sgp"), dict(method="choco", compressor="randomk"),
+        dict(method="local_sgd", inner="aldsgd", core="qg", tau=3, late=0.7, merge=True),
+    ],
+    ids=lambda changes: changes["method"],
+)  # fmt: skip
+def test_what_a_method_remembers_is_in_its_checkpoint(tmp_path, method):
+    changes = dict(model="logistic", epochs=4, lr=0.05, schedule="cosine", momentum=0.5, eval_every=4, **method)
+    unhit = trainer(**changes)
+    unhit.run()
+    crashed = trainer(**changes)
+
+    def crash(epoch, *rest, train=crashed.train_epoch):
+        if epoch == 3:
+            raise Crash
+        return train(epoch, *rest)
+
+    crashed.train_epoch = crash
+    with pytest.raises(Crash):
+        crashed.run(checkpoints=tmp_path / "run", checkpoint_every=1)
+    resumed = trainer(**changes)
+    for name in ("x", *resumed.algorithm.state):  # what a crash leaves must not matter
+        getattr(resumed.state, name).fill_(torch.nan)
+    resumed.run(checkpoints=tmp_path / "run", checkpoint_every=1)
+    for name in ("x", *resumed.algorithm.state):
+        assert torch.equal(getattr(resumed.state, name), getattr(unhit.state, name)), name
+
+
 def some_tensors(value):
     return [(i, {"parameters": torch.full((3,), float(value)), "buffer": torch.tensor(i)}) for i in range(2)]
 
@@ -455,9 +487,11 @@ def assert_alike(rows, others):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, err_msg=name)
 
 
-def test_kill_9_amid_leaders_snapshots_and_workers_that_wait(tmp_path):
-    done = torchrun(2, tmp_path / "killed", kill="1:47", restarts=1, run="lsgd")
+@pytest.mark.parametrize("run", ["lsgd", "choco"])
+def test_kill_9_amid_what_methods_remember(tmp_path, run):
+    """Snapshots of leaders and workers that wait; estimates, and random draws that go on."""
+    done = torchrun(2, tmp_path / "killed", kill="1:47", restarts=1, run=run)
     assert done.returncode == 0, done.stderr
     alone = RunStore(tmp_path / "alone")
-    train_run(alone, RUNS["lsgd"], Execution(results=str(tmp_path / "alone"), quiet=True))
+    train_run(alone, RUNS[run], Execution(results=str(tmp_path / "alone"), quiet=True))
     assert_alike(rows_of(tmp_path / "killed"), rows_of(tmp_path / "alone"))

@@ -23,7 +23,7 @@ from aldsgd.network import LocalNetwork
 from aldsgd.training import Trainer
 from aldsgd.world import PeerError, World, join, meet, own_device
 from baselines.matcha import MATCHA
-from tests.processes import CONFIGURATIONS, METHODS, ROOT, graph_algorithm, launch, trained, walk
+from tests.processes import CONFIGURATIONS, GOSSIP, METHODS, ROOT, graph_algorithm, launch, trained, walk
 
 STEPS, EDGES, PARAMETERS = 50, 7, 650  # 53.8 % graph A; the logistic model on digits, 64 x 10 + 10
 
@@ -93,6 +93,21 @@ def test_wire_bytes_are_those_counted_by_hand(spread):
         matcha = MATCHA(paper_graph(53.8), 0.5, seed=0)
         active = sum(len(m) for t in range(STEPS) for m in matcha.step(t).links.matchings)
         assert wire["matcha"] == 2 * active * row
+
+
+def test_wire_bytes_of_gossip_are_the_logical_ones_where_every_worker_is_a_process(spread):
+    size, found = spread
+    if size < 8:
+        return
+    for name in set(GOSSIP) - {"led_momentum"}:  # losses take 4 bytes in the meter, and 8 of float64 on the wire
+        assert int(found[name]["wire_bytes"]) == int(found[name]["logical_bytes"][-1]), name
+    messages = STEPS * 2 * EDGES
+    assert int(found["choco_topk"]["wire_bytes"]) == messages * (65 * 8 + 82)  # 65 places of ten bits
+    assert int(found["choco_qsgd"]["wire_bytes"]) == messages * (8 + 407)  # 650 times five bits
+    assert int(found["choco_sign"]["wire_bytes"]) == messages * (8 + 82)
+    assert int(found["sgp"]["wire_bytes"]) == messages * (PARAMETERS + 1) * 8
+    assert int(found["one_peer"]["wire_bytes"]) == STEPS * 8 * PARAMETERS * 8
+    assert int(found["noloco"]["wire_bytes"]) == STEPS // 4 * 8 * 2 * PARAMETERS * 8
 
 
 def test_nothing_is_sent_inside_one_process(alone):

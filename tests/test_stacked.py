@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import aldsgd.stepper
 from aldsgd import models
 from aldsgd.checkpoint import Checkpoints
+from aldsgd.codecs import QSGD
 from aldsgd.datasets import Data, load
 from aldsgd.engines import choose
 from aldsgd.errors import ConfigError
@@ -28,6 +29,7 @@ from aldsgd.graphs import Rotation, line, paper_graph, paper_set
 from aldsgd.leaders import ALDSGD
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import Arithmetic
+from aldsgd.schedules import base, one_peer
 from aldsgd.settings import Settings
 from aldsgd.stacked import obstacle
 from aldsgd.step import Exchange, Gossip, Step
@@ -35,8 +37,14 @@ from aldsgd.tasks import CLASSIFICATION
 from aldsgd.training import Trainer, train
 from aldsgd.workers import Workers
 from baselines.allreduce import AllReduce
+from baselines.annealed import AnnealedConsensus
+from baselines.choco import CHOCO
 from baselines.dpsgd import DPSGD, ReleasedDPSGD
 from baselines.matcha import MATCHA
+from baselines.momentum_tracking import MomentumTracking
+from baselines.outer_step import OuterStep
+from baselines.quasi_global import QuasiGlobal
+from baselines.sgp import PushSum
 from baselines.single import Single
 from experiments.bench.agreement import difference, equalise, random_batch, side_by_side, take_step
 from experiments.bench.common import Steps
@@ -321,6 +329,12 @@ ALGORITHMS = {
     "matcha": lambda: MATCHA(paper_graph(53.8), 1.0),
     "al-dsgd": lambda: ALDSGD(DPSGD(paper_set(53.8))),
     "al-dsgd printed": lambda: ALDSGD(DPSGD(paper_graph(53.8)), order="printed", force_scale="lr", period=3),
+    "al-dsgd on momentum": lambda: ALDSGD(QuasiGlobal(DPSGD(base(8, 3)))),
+    "momentum tracking": lambda: MomentumTracking(DPSGD(paper_set(53.8))),
+    "annealed": lambda: AnnealedConsensus(DPSGD(one_peer(8)), start=5),
+    "compressed": lambda: CHOCO(DPSGD(paper_graph(53.8)), QSGD(4)),
+    "push-sum": lambda: PushSum(DPSGD(paper_graph(53.8))),
+    "outer step": lambda: OuterStep(ALDSGD(DPSGD(paper_graph(53.8))), "slowmo", 3),
     "al-dsgd on released": lambda: ALDSGD(ReleasedDPSGD(paper_set(53.8)), candidates="neighbours", period=2),
 }
 
