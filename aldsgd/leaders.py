@@ -288,6 +288,10 @@ def _variant(look: Look, standard=True, **changes) -> Variant:
     return Variant({"method": "aldsgd", **changes}, look, standard)
 
 
+#: Neither weights nor force; and the tilted W alone.
+STILL = dict(c1=0.0, c2=0.0, p1=0.0, p2=0.0)
+SOFT = STILL | dict(core="dpsgd", weights="metropolis", c1=1.0, selection="soft", sharpness=3.0)
+
 METHOD = Method(
     "aldsgd",
     "AL-DSGD",
@@ -307,5 +311,15 @@ METHOD = Method(
         "AL-DSGD, second draw": _variant(Look("#17BECF", ">", "-"), standard=False, core="dpsgd", judge="second"),
         "AL-DSGD, running average": _variant(Look("#9467BD", "d", "-"), standard=False, core="dpsgd", judge="average"),
         "AL-DSGD, random leader": _variant(Look("#7F7F7F", "H", "-"), standard=False, core="dpsgd", judge="random"),
+        "AL-DSGD, itself": _variant(Look("#BDBDBD", "X", "-"), standard=False, core="dpsgd", judge="none"),
+        "AL-DSGD, receiver judges": _variant(Look("#D62728", "P", "-"), standard=False, core="dpsgd", judge="receiver"),
+        "AL-DSGD, soft": _variant(
+            Look("#2CA02C", "s", "-"), standard=False, core="dpsgd", selection="soft", sharpness=3.0
+        ),
+        "AL-DSGD, translation": _variant(Look("#8C6BB1", "v", "-"), standard=False, core="dpsgd", **STILL, shift=0.3),
+        "AL-DSGD, fading": _variant(Look("#BCBD22", "<", "-"), standard=False, core="dpsgd", timing="rate"),
+        "AL-DSGD, late": _variant(Look("#393B79", ">", "-"), standard=False, core="dpsgd", timing="late"),
+        "soft gossip": _variant(Look("#31A354", "o", "-"), standard=False, **SOFT),
+        "soft gossip, receiver judges": _variant(Look("#E7298A", "*", "-", 7), False, **SOFT, judge="receiver"),
     },
 )

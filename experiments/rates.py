@@ -75,15 +75,18 @@ OWN: dict[str, dict[str, float]] = {
         "AL-DSGD, second draw": 0.2,
     },
 }
+#: The same of ``experiments.leader_rates``.
+LEADERS: dict[str, dict[str, float]] = {}
 
 
 def own_rate(setting: str, label: str) -> float:
     """The rate of a method. Raises ConfigError where none has been chosen."""
     try:
-        return OWN[setting][label]
+        return {**OWN.get(setting, {}), **LEADERS.get(setting, {})}[label]
     except KeyError:
         raise ConfigError(
-            f"no rate has been chosen for {label} in {setting}; run python -m experiments.own_rates --preset mid"
+            f"no rate has been chosen for {label} in {setting}; run python -m experiments.own_rates --preset mid, or "
+            "experiments.leader_rates"
         ) from None
 
 

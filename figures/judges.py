@@ -9,9 +9,9 @@ from tables.base import REFERENCE
 from tables.query import Experiment
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, name: str = "judges") -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    runs = Experiment(results, "judges")
+    runs = Experiment(results, name)
     names = [runs.named(number) or str(number) for number in runs.conditions]
     cells = by_condition(runs)
     plain = cells.pop(REFERENCE, None)
