@@ -75,18 +75,17 @@ OWN: dict[str, dict[str, float]] = {
         "AL-DSGD, second draw": 0.2,
     },
 }
-#: The same of ``experiments.leader_rates``.
+#: Condition of ``experiments.leader_rates`` -> method -> rate.
 LEADERS: dict[str, dict[str, float]] = {}
 
 
 def own_rate(setting: str, label: str) -> float:
     """The rate of a method. Raises ConfigError where none has been chosen."""
     try:
-        return {**OWN.get(setting, {}), **LEADERS.get(setting, {})}[label]
+        return OWN[setting][label]
     except KeyError:
         raise ConfigError(
-            f"no rate has been chosen for {label} in {setting}; run python -m experiments.own_rates --preset mid, or "
-            "experiments.leader_rates"
+            f"no rate has been chosen for {label} in {setting}; run python -m experiments.own_rates --preset mid"
         ) from None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from aldsgd.statistics import Interval, paired_by_seed
 from tables.base import REFERENCE, Cell, Table, Unit, caption, mean_only, table, words
 from tables.query import Experiment, Runs
+from tables.rates import rate_of
 
 RELEASED = "D-PSGD (released schedule)"
 
@@ -101,10 +102,12 @@ def less_other_judges(runs: Experiment, label: str) -> dict[str, Cell]:
 
 
 def over_conditions(runs: Experiment, label: str) -> dict[str, Cell]:
-    """Columns of ``who_leads``: the rate, what it costs, and the gain in the mean over the conditions."""
+    """Columns of ``who_leads`` and ``leaders``: the rate, in the geometric mean, what it costs, and the gain in the
+    mean over the conditions."""
     own, unit = runs.of(label), Unit.of(runs)
     return {
-        "learning rate": Cell(own[0].run.config["lr"], "{:g}".format),
+        "learning rate": Cell(rate_of(own[0].run), "{:g}".format),
+        "logical MB": mean_only(own.interval("megabytes")),
         "modelled s": mean_only(own.interval("seconds")),
         f"worst, less {REFERENCE}'s, mean over conditions": unit.gain(mean_gain(runs, own[0].variant, REFERENCE)),
     }

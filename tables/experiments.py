@@ -230,4 +230,5 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "judges": partial(compare, extra=less_other_judges),
     "leader_rates": tuning,
     "who_leads": partial(compare, extra=over_conditions),
+    "leaders": partial(compare, extra=over_conditions),
 }
