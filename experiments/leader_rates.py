@@ -17,7 +17,14 @@ SEEDS = dict.fromkeys(("smoke", "cpu"), (TUNING_SEED,))
 GRIDS = {"skew": (0.05, 0.1, 0.2, 0.4), "lr": (0.0125, 0.025, 0.05, 0.1)}
 ELSE = (0.1, 0.2, 0.4, 0.8)
 #: Condition -> method -> further rates, where the best was at an edge of the grid.
-MORE: dict[str, dict[str, tuple[float, ...]]] = {}
+MORE: dict[str, dict[str, tuple[float, ...]]] = {
+    "identical": {"DSGD-AC": (0.0125, 0.025, 0.05)},
+    "noise at 4": {"DSGD-AC": (0.0125, 0.025, 0.05)},
+    "skew 0.1": {
+        "DSGD-AC": (0.0125, 0.025), "all-reduce": (0.8,), "AL-DSGD, soft": (0.8,), "soft gossip": (0.8, 1.6),
+        "soft gossip, receiver judges": (0.8, 1.6),
+    },
+}  # fmt: skip
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:

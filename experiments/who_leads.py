@@ -3,7 +3,8 @@
 What:     one factor at a time around AL-DSGD on D-PSGD (own mini-batch, argmin, weights and force, constant): judged by
           the receiver's next mini-batch; soft; a translation; fading with the rate; in the second half alone. Soft
           gossip is the tilted W alone, on Metropolis weights, judged by the sender's batch or by the receiver's.
-          Controls: the worker itself in its leader's place (lazy gossip), Metropolis weights, DSGD-AC, all-reduce.
+          Controls: the worker itself in its leader's place (lazy gossip), Metropolis weights, DSGD-AC on either
+          weights (with equal ones its order is unstable), all-reduce.
           Identical workers; 60 % wrong labels at four of eight; Dirichlet skew 0.1. 53.8 % graph; each method at
           its own best rate (``experiments.leader_rates``, ``experiments.own_rates``).
           cpu: Fashion-MNIST, 2,500 training and 2,000 test images of their own for each seed, an MLP, 8 epochs, ten
@@ -32,7 +33,7 @@ RULES = (
     "AL-DSGD on D-PSGD", "AL-DSGD, receiver judges", "AL-DSGD, soft", "AL-DSGD, translation", "AL-DSGD, fading",
     "AL-DSGD, late", "soft gossip", "soft gossip, receiver judges",
 )  # fmt: skip
-CONTROLS = ("D-PSGD", "D-PSGD, Metropolis", "DSGD-AC", "all-reduce", "AL-DSGD, itself")
+CONTROLS = ("D-PSGD", "D-PSGD, Metropolis", "DSGD-AC", "DSGD-AC, Metropolis", "all-reduce", "AL-DSGD, itself")
 COMPARED = CONTROLS + RULES
 
 

@@ -17,13 +17,14 @@ from baselines.registry import VARIANTS
 from experiments.all import EXPERIMENTS, missing, plan
 from experiments.configuration import RunConfig
 from experiments.options import Execution
-from experiments.rates import OWN
+from experiments.rates import LEADERS, OWN
 from experiments.runner import prepare, train_run
 from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED
 from figures import all as figures
+from tables.compared import mean_gain
 from tables.experiments import islands
 from tables.links import modelled_seconds
-from tables.query import Experiment
+from tables.query import Entry, Experiment, Runs
 from tables.rates import best_rates, rate_of
 
 ROOT = Path(__file__).parents[1]
@@ -144,3 +145,31 @@ def test_own_rates_are_the_best_of_their_grids_and_lie_inside_them():
     assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
     assert all(TUNING_SEED not in seeds for seeds in MID_SEEDS.values())
     assert MID.lr == best["resnet_small"]["D-PSGD"] and MID_FASHION.lr == best["fashionmnist, identical"]["D-PSGD"]
+
+
+def test_rates_of_leaders_are_the_best_of_their_grids_and_lie_inside_them():
+    runs = Experiment(ROOT / "results", "leader_rates")
+    best = best_rates(runs)
+    for condition, rates in LEADERS.items():
+        for label, rate in rates.items():
+            grid = {rate_of(entry.run) for entry in runs.under(condition).select(variant=label)}
+            assert best[condition][label] == rate and len(grid) >= 4, (condition, label)
+            assert min(grid) < rate < max(grid), (condition, label)
+    assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
+
+
+def test_the_mean_gain_pairs_seeds_and_weighs_conditions_alike():
+    def entry(variant, condition, seed, worst):
+        run = SimpleNamespace(final={"worst_accuracy": worst}, metrics=("accuracy",), config={})
+        return Entry(f"{variant}, {condition}", seed, run, variant, variant, condition)
+
+    values = {(0, 0): (0.5, 0.4), (0, 1): (0.6, 0.4), (1, 0): (0.3, 0.4), (1, 1): (0.5, 0.4), (1, 2): (0.9, 0.1)}
+    runs = Runs(
+        entry(name, condition, seed, worst)
+        for place, name in enumerate(("ours", "theirs"))
+        for (condition, seed), pair in values.items()
+        for worst in pair[place : place + 1]
+    )
+    gain = mean_gain(runs, "ours", "theirs")  # seed 0: 0.1 and -0.1; seed 1: 0.2 and 0.1; seed 2 lacks a condition
+    assert gain.n == 2 and gain.mean == pytest.approx(0.075)
+    assert mean_gain(runs, "ours", "nobody") is None and mean_gain(runs, "ours", "ours") is None
