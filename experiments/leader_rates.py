@@ -16,15 +16,24 @@ SEEDS = dict.fromkeys(("smoke", "cpu"), (TUNING_SEED,))
 #: First word of a condition -> its grid; ``ELSE`` for the others.
 GRIDS = {"skew": (0.05, 0.1, 0.2, 0.4), "lr": (0.0125, 0.025, 0.05, 0.1)}
 ELSE = (0.1, 0.2, 0.4, 0.8)
+#: Further rates of what exchanges rarely.
+RARE = (0.025, 0.05)
 #: Condition -> method -> further rates, where the best was at an edge of the grid.
 MORE: dict[str, dict[str, tuple[float, ...]]] = {
     "identical": {"DSGD-AC": (0.0125, 0.025, 0.05)},
-    "noise at 4": {"DSGD-AC": (0.0125, 0.025, 0.05)},
+    "noise at 4": {"DSGD-AC": (0.0125, 0.025, 0.05), "DSGD-AC, Metropolis": (0.05,)},
+    "lr rises with degree": {"LSGD, 2 groups of 4": (0.2, 0.4), "LSGD, 4 groups of 2": (0.2, 0.4)},
     "skew 0.1": {
         "DSGD-AC": (0.0125, 0.025), "all-reduce": (0.8,), "AL-DSGD, soft": (0.8,), "soft gossip": (0.8, 1.6),
         "soft gossip, receiver judges": (0.8, 1.6),
     },
 }  # fmt: skip
+
+
+def grid(condition: str, label: str) -> tuple[float, ...]:
+    """The rates of a method under a condition."""
+    rare = RARE if label in leaders.FAMILIES else ()
+    return (*GRIDS.get(condition.split()[0], ELSE + rare), *MORE.get(condition, {}).get(label, ()))
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
@@ -38,7 +47,7 @@ def configurations(preset: str, seed: int) -> list[Entry]:
     return [
         (f"{name}, {label}, lr {lr:g}", method(held_out(config), label).but(seed=seed), name)
         for name, label in dict.fromkeys(rules + others)
-        for lr in (*GRIDS.get(name.split()[0], ELSE), *MORE.get(name, {}).get(label, ()))
+        for lr in grid(name, label)
         for config in (leaders.conditions(LEADING.but(lr=lr))[name],)
     ]
 
