@@ -76,7 +76,56 @@ OWN: dict[str, dict[str, float]] = {
     },
 }
 #: Condition of ``experiments.leader_rates`` -> method -> rate.
-LEADERS: dict[str, dict[str, float]] = {}
+LEADERS: dict[str, dict[str, float]] = {
+    "identical": {
+        "D-PSGD": 0.2,
+        "D-PSGD, Metropolis": 0.2,
+        "DSGD-AC": 0.05,
+        "DSGD-AC, Metropolis": 0.2,
+        "all-reduce": 0.2,
+        "AL-DSGD, itself": 0.2,
+        "AL-DSGD on D-PSGD": 0.2,
+        "AL-DSGD, receiver judges": 0.2,
+        "AL-DSGD, soft": 0.2,
+        "AL-DSGD, translation": 0.2,
+        "AL-DSGD, fading": 0.2,
+        "AL-DSGD, late": 0.2,
+        "soft gossip": 0.2,
+        "soft gossip, receiver judges": 0.2,
+    },
+    "noise at 4": {
+        "D-PSGD": 0.2,
+        "D-PSGD, Metropolis": 0.2,
+        "DSGD-AC": 0.05,
+        "DSGD-AC, Metropolis": 0.1,
+        "all-reduce": 0.4,
+        "AL-DSGD, itself": 0.2,
+        "AL-DSGD on D-PSGD": 0.2,
+        "AL-DSGD, receiver judges": 0.2,
+        "AL-DSGD, soft": 0.2,
+        "AL-DSGD, translation": 0.2,
+        "AL-DSGD, fading": 0.2,
+        "AL-DSGD, late": 0.2,
+        "soft gossip": 0.2,
+        "soft gossip, receiver judges": 0.2,
+    },
+    "skew 0.1": {
+        "D-PSGD": 0.2,
+        "D-PSGD, Metropolis": 0.2,
+        "DSGD-AC": 0.05,
+        "DSGD-AC, Metropolis": 0.2,
+        "all-reduce": 0.4,
+        "AL-DSGD, itself": 0.2,
+        "AL-DSGD on D-PSGD": 0.2,
+        "AL-DSGD, receiver judges": 0.2,
+        "AL-DSGD, soft": 0.4,
+        "AL-DSGD, translation": 0.2,
+        "AL-DSGD, fading": 0.2,
+        "AL-DSGD, late": 0.2,
+        "soft gossip": 0.4,
+        "soft gossip, receiver judges": 0.4,
+    },
+}
 
 
 def own_rate(setting: str, label: str) -> float:
