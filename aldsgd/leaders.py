@@ -318,6 +318,9 @@ METHOD = Method(
         ),
         "AL-DSGD, translation": _variant(Look("#8C6BB1", "v", "-"), standard=False, core="dpsgd", **STILL, shift=0.3),
         "AL-DSGD, fading": _variant(Look("#BCBD22", "<", "-"), standard=False, core="dpsgd", timing="rate"),
+        "AL-DSGD, receiver judges, fading": _variant(
+            Look("#8B0000", "p", "-"), standard=False, core="dpsgd", judge="receiver", timing="rate"
+        ),
         "AL-DSGD, late": _variant(Look("#393B79", ">", "-"), standard=False, core="dpsgd", timing="late"),
         "soft gossip": _variant(Look("#31A354", "o", "-"), standard=False, **SOFT),
         "soft gossip, receiver judges": _variant(Look("#E7298A", "*", "-", 7), False, **SOFT, judge="receiver"),

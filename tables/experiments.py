@@ -231,4 +231,5 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "leader_rates": tuning,
     "who_leads": partial(compare, extra=over_conditions),
     "leaders": partial(compare, extra=over_conditions),
+    "proposal": partial(compare, extra=over_conditions),
 }
