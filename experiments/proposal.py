@@ -1,6 +1,7 @@
 """Claim under test: what the rule that won ``experiments.who_leads`` gained there, it gains on fresh seeds.
 
-What:     the repository's own rule of who leads beside D-PSGD, DSGD-AC on either weights, all-reduce and the paper's, under the conditions of ``experiments.who_leads``, at the rates chosen there.
+What:     the repository's own rule of who leads beside D-PSGD, DSGD-AC on either weights, all-reduce and the paper's,
+          under the conditions of ``experiments.who_leads``, at the rates chosen there.
           cpu: as there, seeds 20 to 29, which neither choice nor rates saw. paper: as there.
 Command:  python -m experiments.proposal --data DIR
 Hardware: one CPU core; 180 runs of about 1.5 s.

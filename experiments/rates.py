@@ -92,6 +92,7 @@ LEADERS: dict[str, dict[str, float]] = {
         "AL-DSGD, late": 0.2,
         "soft gossip": 0.2,
         "soft gossip, receiver judges": 0.2,
+        "AL-DSGD, receiver judges, fading": 0.2,
     },
     "noise at 4": {
         "D-PSGD": 0.2,
@@ -108,6 +109,7 @@ LEADERS: dict[str, dict[str, float]] = {
         "AL-DSGD, late": 0.2,
         "soft gossip": 0.2,
         "soft gossip, receiver judges": 0.2,
+        "AL-DSGD, receiver judges, fading": 0.2,
     },
     "skew 0.1": {
         "D-PSGD": 0.2,
@@ -124,6 +126,7 @@ LEADERS: dict[str, dict[str, float]] = {
         "AL-DSGD, late": 0.2,
         "soft gossip": 0.4,
         "soft gossip, receiver judges": 0.4,
+        "AL-DSGD, receiver judges, fading": 0.2,
     },
 }
 
