@@ -24,6 +24,7 @@ from aldsgd.statistics import Interval
 from tables import claims
 from tables.base import Cell, Estimate, Table, methods
 from tables.catalogue import catalogue
+from tables.cost import cost
 from tables.experiments import TABLES
 from tables.flat import flat
 from tables.primary import primary
@@ -32,7 +33,8 @@ from tables.promises import promises
 
 def table(name: str, root: Path | str = "results") -> Table:
     """The table of an experiment, or one across them. Raises ConfigError for an unknown one, or without its runs."""
-    across = {"claims": claims.overview, "primary": primary, "methods": catalogue, "flat": flat, "promises": promises}
+    across = {"claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost, "flat": flat,
+              "promises": promises}  # fmt: skip
     if name not in (known := dict.fromkeys((*across, *TABLES, *names(root)))):
         raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
     return across[name](Path(root)) if name in across else TABLES.get(name, methods)(Path(root), name)
