@@ -274,7 +274,8 @@ class LeaderOptions(Options):
 PAPER = {f.name: f.default for f in fields(LeaderOptions)}
 
 
-def _build(o: LeaderOptions, setting) -> ALDSGD:
+def build(o: LeaderOptions, setting) -> ALDSGD:
+    """The method that the options describe."""
     own = (setting.core(), o.c1, o.c2, o.p1, o.p2, o.order, o.force_scale, o.period)
     half = setting.epochs * setting.steps_per_epoch // 2
     late = {"late": lambda t: float(t >= half)}.get(o.timing)
@@ -295,7 +296,7 @@ SOFT = STILL | dict(core="dpsgd", weights="metropolis", c1=1.0, selection="soft"
 METHOD = Method(
     "aldsgd",
     "AL-DSGD",
-    _build,
+    build,
     LeaderOptions,
     inner=True,
     place=60,

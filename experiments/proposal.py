@@ -1,7 +1,7 @@
 """Claim under test: what the rule that won ``experiments.who_leads`` gained there, it gains on fresh seeds.
 
-What:     the repository's own rule of who leads beside D-PSGD, DSGD-AC on either weights, all-reduce and the paper's,
-          under the conditions of ``experiments.who_leads``, at the rates chosen there.
+What:     the repository's own rule (``baselines.fading_leaders``) beside D-PSGD, DSGD-AC on either weights, all-reduce
+          and the paper's, under the conditions of ``experiments.who_leads``, at the rates chosen there.
           cpu: as there, seeds 20 to 29, which neither choice nor rates saw. paper: as there.
 Command:  python -m experiments.proposal --data DIR
 Hardware: one CPU core; 180 runs of about 1.5 s.
@@ -14,7 +14,8 @@ from experiments.scales import Entry, script
 from experiments.who_leads import compared
 
 SEEDS = {"smoke": (0, 1), "cpu": tuple(range(20, 30)), "paper": (20, 21, 22, 23, 24)}
-PROPOSED = "AL-DSGD, receiver judges"
+#: What ``--method fading_leaders`` is, under the name that it was chosen by.
+PROPOSED = "AL-DSGD, receiver judges, fading"
 COMPARED = ("D-PSGD", "DSGD-AC", "DSGD-AC, Metropolis", "all-reduce", "AL-DSGD on D-PSGD", PROPOSED)
 
 

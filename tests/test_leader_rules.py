@@ -108,6 +108,16 @@ def test_leaders_follow_the_rate_or_come_late():
     assert late.step(39) == DPSGD(GRAPH).step(39) and late.step(40) == paper.step(40)
 
 
+def test_the_own_method_is_its_parts():
+    """Fading leaders are AL-DSGD judged by the receiver, with the rate, step by step and under any core."""
+    for core in ("dpsgd", "matcha"):
+        base = RunConfig(epochs=8, lr_drops=((4, 0.1), (6, 0.1)), options={"core": core})
+        own = base.but(method="fading_leaders").algorithm(10)
+        parts = base.but(judge="receiver", timing="rate").algorithm(10)
+        assert [own.step(t) for t in range(80)] == [parts.step(t) for t in range(80)]
+        assert own.step(0).judge == own.draw == "receiver" and own.description() == parts.description()
+
+
 def test_what_judging_costs_is_counted():
     """Bytes of the losses that travel; forward passes of the busiest worker, whose degree is 3."""
     row, sent, passes = {"x": (5, 8)}, {}, {}
