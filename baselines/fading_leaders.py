@@ -2,10 +2,10 @@
 
     C_t = (1 - s p1 - s p2) [(1 - s c1 - s c2) W_t + s c1 S_N + s c2 S_tau] + s p1 S_N + s p2 S_tau,   s = eta_t / eta_0
 
-with S_N the neighbour whose model, as it arrives, has the smallest loss on the next mini-batch of whoever hears it, the
-worker itself among them. While the rate is as it was named the coefficients are those of AL-DSGD's released order; as it
-falls the method becomes its core, whose mean no leader moves. Nothing is sent but the models; a worker takes one forward
-pass for each that it judges. ``experiments.who_leads`` chose it by a criterion that was fixed before its runs,
+with S_N the neighbour whose model, as it arrives, has the smallest loss on the next mini-batch of whoever hears it,
+the worker itself among them. While the rate is as it was named the coefficients are those of AL-DSGD's released order;
+as it falls the method becomes its core, whose mean no leader moves. Nothing is sent but the models; a worker takes one
+forward pass for each that it judges. ``experiments.who_leads`` chose it by a criterion that was fixed before its runs,
 ``experiments.proposal`` says what became of it on fresh seeds.
 """
 
@@ -21,6 +21,9 @@ class FadingOptions(LeaderOptions):
 
     judge: str = option("receiver", "what tells who is best", JUDGES)
     timing: str = option("rate", "when leaders act, and how much", TIMINGS)
+
+    def used(self):
+        return super().used() | {"judge": self.judge, "timing": self.timing}
 
 
 METHOD = Method(

@@ -12,7 +12,7 @@ from aldsgd.links import Link
 from aldsgd.network import LocalNetwork
 from aldsgd.step import Meter, Step
 from baselines.dpsgd import DPSGD
-from experiments.configuration import RunConfig
+from experiments.configuration import RunConfig, from_record
 from tests import reference
 from tests.stepping import take
 
@@ -116,6 +116,8 @@ def test_the_own_method_is_its_parts():
         parts = base.but(judge="receiver", timing="rate").algorithm(10)
         assert [own.step(t) for t in range(80)] == [parts.step(t) for t in range(80)]
         assert own.step(0).judge == own.draw == "receiver" and own.description() == parts.description()
+        other = base.but(method="fading_leaders", judge="batch", timing="constant")
+        assert from_record(other.record()).algorithm(10).step(0) == base.algorithm(10).step(0)
 
 
 def test_what_judging_costs_is_counted():
