@@ -12,7 +12,7 @@ forward pass for each that it judges. ``experiments.who_leads`` chose it by a cr
 from dataclasses import dataclass
 
 from aldsgd.leaders import JUDGES, TIMINGS, LeaderOptions, build
-from aldsgd.methods import Look, Method, option
+from aldsgd.methods import Method, option
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,4 @@ class FadingOptions(LeaderOptions):
         return super().used() | {"judge": self.judge, "timing": self.timing}
 
 
-METHOD = Method(
-    "fading_leaders", "fading leaders", build, FadingOptions, Look("#8B0000", "P", "-"), inner=True, place=65
-)
+METHOD = Method("fading_leaders", "fading leaders", build, FadingOptions, inner=True, place=65)
