@@ -43,7 +43,8 @@ def configurations(preset: str, seed: int) -> list[Entry]:
         base = SMOKE.but(validation=64, seed=seed)
         return [(f"digits, D-PSGD, lr {lr:g}", method(base.but(lr=lr), "D-PSGD"), "digits") for lr in (0.1, 0.2)]
     rules = [(name, label) for name in who_leads.conditions(LEADING) for label in who_leads.COMPARED]
-    others = [(name, label) for name in leaders.conditions(LEADING) for label in leaders.COMPARED]
+    names = dict.fromkeys((*who_leads.conditions(LEADING), *leaders.conditions(LEADING)))
+    others = [(name, label) for name in names for label in leaders.COMPARED]
     return [
         (f"{name}, {label}, lr {lr:g}", method(held_out(config), label).but(seed=seed), name)
         for name, label in dict.fromkeys(rules + others)
