@@ -6,7 +6,7 @@ from functools import partial
 from figures.common import script
 from figures.judges import draw as draw_judges
 
-draw = partial(draw_judges, name="leaders")
+draw = partial(draw_judges, name="leaders", lowest=-10)
 
 if __name__ == "__main__":
     sys.exit(script("leaders", draw))

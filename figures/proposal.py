@@ -6,7 +6,7 @@ from functools import partial
 from figures.common import script
 from figures.judges import draw as draw_judges
 
-draw = partial(draw_judges, name="proposal")
+draw = partial(draw_judges, name="proposal", lowest=-10)
 
 if __name__ == "__main__":
     sys.exit(script("proposal", draw))
