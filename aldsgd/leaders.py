@@ -184,7 +184,7 @@ class ALDSGD(Wrapper):
             raise ConfigError("selection, shift and timing are parts of the released order; leave out order='printed'")
         self.order, self.scaled, self.candidates = order, force_scale == "lr", candidates
         self.period, self.steps_per_epoch, self.judge, self.seed = period, steps_per_epoch, judge, seed
-        self.share = share or (lambda t: 1.0)
+        self.given_share, self.share = share, share or (lambda t: 1.0)
         if judge in DRAWS:
             self.draw = judge
         if judge == "shared":
@@ -226,6 +226,12 @@ class ALDSGD(Wrapper):
         if self.judge == "gradient":
             state.gradient[: len(gradients)] = gradients.norm(dim=1, keepdim=True)
         super().move(step, state, gradients, local)
+
+    def description(self):
+        if self.given_share is None:
+            return super().description()
+        # What tells apart runs whose first steps are equal.
+        return super().description() | {"shares": [self.share(t) for t in (0, *(2**k for k in range(15)))]}
 
     def observe(self, step, state):
         super().observe(step, state)
@@ -277,6 +283,8 @@ PAPER = {f.name: f.default for f in fields(LeaderOptions)}
 def build(o: LeaderOptions, setting) -> ALDSGD:
     """The method that the options describe."""
     own = (setting.core(), o.c1, o.c2, o.p1, o.p2, o.order, o.force_scale, o.period)
+    if o.timing not in TIMINGS:
+        raise ConfigError(f"unknown timing '{o.timing}'; choose one of: {', '.join(TIMINGS)}")
     half = setting.epochs * setting.steps_per_epoch // 2
     late = {"late": lambda t: float(t >= half)}.get(o.timing)
     share = setting.rate() if o.timing == "rate" else late

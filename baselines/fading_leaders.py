@@ -26,4 +26,5 @@ class FadingOptions(LeaderOptions):
         return super().used() | {"judge": self.judge, "timing": self.timing}
 
 
-METHOD = Method("fading_leaders", "fading leaders", build, FadingOptions, inner=True, place=65)
+# Not within local steps, whose clock counts exchanges: the rate follows steps.
+METHOD = Method("fading_leaders", "fading leaders", build, FadingOptions, place=65)

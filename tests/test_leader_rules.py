@@ -7,6 +7,8 @@ import torch
 
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, paper_graph
+from aldsgd.identity import exchanges_hash
+from aldsgd.judging import set_apart
 from aldsgd.leaders import ALDSGD
 from aldsgd.links import Link
 from aldsgd.network import LocalNetwork
@@ -105,6 +107,7 @@ def test_leaders_follow_the_rate_or_come_late():
         np.testing.assert_allclose(matrix_of(rate, losses, t), slow, rtol=0, atol=1e-12)
     paper = base.algorithm(10)
     assert (matrix_of(rate, losses, 39) == matrix_of(paper, losses, 39)).all()
+    assert len({exchanges_hash(algorithm, 10) for algorithm in (rate, late, paper)}) == 3
     assert late.step(39) == DPSGD(GRAPH).step(39) and late.step(40) == paper.step(40)
 
 
@@ -150,5 +153,9 @@ def test_parts_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ConfigError, match=said):
             ALDSGD(core, **parts)
+    with pytest.raises(ConfigError, match="unknown timing 'soon'; choose one of: constant, rate, late"):
+        RunConfig(options={"timing": "soon"}).algorithm(10)
+    with pytest.raises(ConfigError, match="worker 0 has 3 samples, of which 3 would be shared"):
+        set_apart([np.arange(3), np.arange(3, 9)], 6)
     with pytest.raises(ConfigError, match="a receiver judges whole models"):
         Step(judge="receiver", losses="links")
