@@ -26,7 +26,7 @@ MORE: dict[str, dict[str, tuple[float, ...]]] = {
     "skew 0.1": {
         "DSGD-AC": (0.0125, 0.025), "all-reduce": (0.8,), "AL-DSGD, soft": (0.8,), "soft gossip": (0.8, 1.6),
         "soft gossip, receiver judges": (0.8, 1.6), "LSGD, 2 groups of 4": (0.8,), "LSGD, 4 groups of 2": (0.8,),
-        "MGRAWA": (0.8,), "WASGD+": (0.8,), "DPPF": (0.8,),
+        "MGRAWA": (0.8,),
     },
 }  # fmt: skip
 
