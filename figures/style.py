@@ -198,7 +198,7 @@ def curve(axes: Axes, place: int, label: str, x, mean, low, high, of: int = 1) -
         return
     bars = np.array([np.subtract(mean, low), np.subtract(high, mean)])
     style["markersize"] *= 0.75
-    axes.margins(x=0.1)
+    axes.margins(x=0.14 if narrow() else 0.1)
     drawn = axes.errorbar(x, mean, bars, **style, linewidth=0.8, elinewidth=0.7)
     # Afterwards, so that the limits of the axis follow from the data alone.
     shift = BESIDE * (place / (of - 1) - 0.5) if of > 1 else 0

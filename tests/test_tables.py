@@ -458,6 +458,10 @@ def test_figure_files(store, drawn, tmp_path, monkeypatch):
     assert png.read_bytes() == (drawn / "quickstart.png").read_bytes()
     assert b"CreationDate" not in pdf.read_bytes() and b"Software" not in png.read_bytes()
     assert matplotlib.image.imread(png).shape[1] == round(style.PAGE_WIDTH * 300)
+    # the other width goes elsewhere than the committed figures
+    monkeypatch.chdir(tmp_path)
+    assert quickstart.main(["--results", str(store), "--width", "3.5"]) == 0
+    assert matplotlib.image.imread("figures/column/quickstart.png").shape[1] == round(style.COLUMN_WIDTH * 300)
 
 
 def test_figure_shows_the_means(store):
