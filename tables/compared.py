@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tables.base import REFERENCE, Cell, Table, Unit, caption, table, words
+from tables.base import REFERENCE, Cell, Table, Unit, caption, on_own_labels, table, words
 from tables.query import Experiment, Runs
 
 RELEASED = "D-PSGD (released schedule)"
@@ -32,6 +32,7 @@ def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: 
                 "averaged model": unit.show(own.interval("averaged")),
                 f"worst, less {REFERENCE}'s": unit.gain(own.less(other, "worst")),
                 f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
+                **on_own_labels(runs, own),
                 **extra(runs, label),
             }
         )
