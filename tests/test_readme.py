@@ -73,6 +73,23 @@ def test_the_library_listing_trains(capsys):
     assert "worst worker" in capsys.readouterr().out
 
 
+def test_the_listings_for_other_data_and_matrices_train(tmp_path, capsys):
+    for name in ("matrix", "regression", "characters", "compare"):
+        assert len(listing(name).splitlines()) <= 25, name
+    found = run("matrix")
+    assert found["gossip"].description()["rho"] < 1 if False else found["result"].final["worst_accuracy"] > 0.6
+    final = run("regression")["result"].final
+    assert final["worst_r2"] > 0.7 and final["worst_rmse"] < 0.6
+    found = run("characters")
+    data = found["data"]
+    shares = torch.bincount(data.train_targets.flatten()) / data.train_targets.numel()
+    unigram = (-shares * shares.clamp(min=1e-9).log()).sum().exp()
+    assert found["result"].final["averaged_perplexity"] < unigram, "more is known than how frequent each character is"
+    gap = run("compare")["gap"]
+    assert gap.n == 5 and abs(gap.mean) < 0.05
+    assert "(95 %, 5 seeds)" in capsys.readouterr().out
+
+
 def test_a_new_method_in_twenty_lines():
     assert len(listing("pairwise").splitlines()) <= 20
     algorithm = run("pairwise")["PairwiseGossip"](8)
