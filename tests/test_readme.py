@@ -78,8 +78,8 @@ def test_the_listings_for_other_data_and_matrices_train(capsys):
     for name in ("matrix", "regression", "characters", "compare"):
         assert len(listing(name).splitlines()) <= 25, name
     found = run("matrix")
-    step = found["gossip"].step(0)
-    assert np.array_equal((step.before or step.after).rule.matrix, found["W"])
+    (exchange,) = found["gossip"].step(0).after
+    assert np.array_equal(exchange.rule.matrix, found["W"])
     assert found["result"].final["worst_accuracy"] > 0.8
     final = run("regression")["result"].final
     assert final["worst_r2"] > 0.7 and final["worst_rmse"] < 0.6
