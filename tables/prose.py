@@ -9,12 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from types import SimpleNamespace
-
-import numpy as np
 
 from aldsgd.errors import ConfigError
-from aldsgd.records import RunStore
 from aldsgd.statistics import Interval, paired_by_seed
 from aldsgd.theory import records
 from aldsgd.watching import duration
@@ -30,8 +26,7 @@ NOISE = ("noise at 2", "noise at 4", "noise at 6")
 LESS = "worst, less D-PSGD's"
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
-THEORY = ("spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "rate", "scaling")
-FIRST = ("quickstart", "cifar10_short")
+THEORY = ("spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "gossip", "rate", "scaling")
 
 
 class Numbers:
@@ -39,7 +34,7 @@ class Numbers:
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
-        self.table, self.store = lru_cache(self._table), RunStore(root)
+        self.table = lru_cache(self._table)
 
     def text(self, name: str) -> str:
         """The text of a number. Raises ConfigError for an unknown one, or without its records."""
@@ -54,9 +49,7 @@ class Numbers:
 
     @cached_property
     def named(self) -> dict[str, Callable[[], str]]:
-        """name -> what gives the text: of sentences of the README, and of what runs cost."""
-        from experiments.all import EXPERIMENTS
-
+        """name -> what gives the text: of sentences of the README, and of how long the theory takes."""
         found = {}
         for what, kinds in (("rates", RATES), ("noise", NOISE)):
             for who in ("AL-DSGD, three graphs", "all-reduce"):
@@ -64,9 +57,6 @@ class Numbers:
                 found[f"{what}: {who}"] = partial(self.span, "heterogeneous", rows, LESS)
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
-        for preset in ("cpu", "mid"):
-            for name in (*FIRST, *EXPERIMENTS):
-                found[f"cost of {name}, {preset}"] = partial(self.cost, name, preset)
         found |= {f"time of theory_{name}": partial(self.processor, [name]) for name in THEORY}
         return found | {"time of the theory": partial(self.processor, THEORY)}
 
@@ -118,15 +108,6 @@ class Numbers:
             return f"{100 * lost.mean:+.1f} ± {100 * lost.half_width:.1f} points"
         return f"{100 * (led if who == 'AL-DSGD' else plain)['recall'].mean():.1f} %"
 
-    def cost(self, experiment: str, preset: str) -> str:
-        """ "50 x 13 s": runs that the experiments before it do not share, and the median time of those in the store."""
-        keys = wanted(preset).get(experiment)
-        if not keys:
-            return "not measured" if keys is None else "none more"
-        runs = [run for run in map(self.store.find, keys) if run is not None]
-        seconds = [run.meta["extra"]["seconds_total"] for run in runs]
-        return f"{len(keys)} x {duration(float(np.median(seconds)))}" if seconds else f"{len(keys)}, not measured"
-
     def processor(self, names: Iterable[str]) -> str:
         """Processor time of theory scripts together."""
         made = [records.read(self.root, f"theory_{name}")[0]["configuration"] for name in names]
@@ -138,21 +119,3 @@ def measured(measure: Measure, interval: Interval | None, shown: str = "") -> st
     if interval is None or shown:
         return shown or "not measured"
     return f"{plus_minus(scaled(interval, 100), '+')} {measure.unit}"
-
-
-@lru_cache(maxsize=4)
-def wanted(preset: str) -> dict[str, list[str]]:
-    """Experiment -> keys of its runs of a preset that no experiment before it wants; none where its rates are not
-    chosen yet."""
-    from experiments.all import EXPERIMENTS, plan
-
-    found, seen, options = {}, set(), SimpleNamespace(preset=preset, seeds=None, link=None)
-    for name in (*FIRST, *EXPERIMENTS):
-        try:
-            runs = plan((name,), options).get(name)
-        except ConfigError:
-            continue
-        if runs is not None:
-            found[name] = [key for key in dict.fromkeys(config.key for _, _, config in runs) if key not in seen]
-            seen |= set(found[name])
-    return found
