@@ -125,7 +125,7 @@ class Method:
     inner: bool = False
     place: int = 100
 
-    @property
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """Every option's default, by name."""
         return {f.name: f.default for f in fields(self.options)}

@@ -29,7 +29,7 @@ from aldsgd.saving import describe
 from aldsgd.settings import Settings, several
 from aldsgd.step import FORWARD, Meter
 from aldsgd.stepper import Stepper
-from aldsgd.tasks import Loss, task_of
+from aldsgd.tasks import Loss, personalised, task_of
 from aldsgd.watching import Watcher, bar, everyone, metric_of, summary
 from aldsgd.workers import Workers
 from aldsgd.world import join, launched
@@ -86,6 +86,9 @@ class Trainer:
             shards = split(data.train_targets, n, settings.split, seed, alpha, settings.min_shard)
         else:
             shards = checked_shards(settings.split, samples, n)
+        interim = self.data.subset(test_limit=settings.interim_images)
+        if settings.personalised:
+            self.task = personalised(self.task, interim, shards)
         self.steps = steps_per_epoch(sum(map(len, shards)), n, settings.batch)
         shards, shared = set_apart(shards, algorithm.shared)
         walk = shards, settings.batch, self.steps, settings.seed, settings.augment
@@ -131,7 +134,7 @@ class Trainer:
             prefix: Evaluator(self.data, self.task, policy, settings.bn_images, settings.augment)
             for prefix, policy in {"": settings.batchnorm, **{f"{name}_": name for name in settings.also}}.items()
         }
-        self.interim = replace(self.evaluators[""], data=self.data.subset(test_limit=settings.interim_images))
+        self.interim = replace(self.evaluators[""], data=interim)
         self.seconds_compute = self.seconds_evaluation = 0.0
         self.diverged: int | None = None
 

@@ -76,6 +76,9 @@ class RunConfig:
     also: tuple[str, ...] = option(
         (), "further policies for the last test, in columns of their own", "aldsgd.evaluation:POLICIES", recorded=False
     )
+    personalised: bool = option(
+        False, "test each worker also on test samples mixed as the labels of its own shard", recorded=False
+    )
     bn_images: int = option(2048, "training samples for re-estimated statistics")
     eval_every: int = option(1, "epochs between tests; the last is always tested")
     interim_images: int | None = option(

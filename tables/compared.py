@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from aldsgd.statistics import Interval, paired_by_seed
-from tables.base import REFERENCE, Cell, Table, Unit, caption, mean_only, table, words
+from tables.base import REFERENCE, Cell, Table, Unit, caption, mean_only, on_own_labels, table, words
 from tables.query import Experiment, Runs
 from tables.rates import rate_of
 
@@ -34,6 +34,7 @@ def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: 
                 "averaged model": unit.show(own.interval("averaged")),
                 f"worst, less {REFERENCE}'s": unit.gain(own.less(other, "worst")),
                 f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
+                **on_own_labels(runs, own),
                 **extra(runs, label),
             }
         )

@@ -93,8 +93,18 @@ CONFIGURATIONS = {
     **LEADERS,
     **GOSSIP,
     **{f"{name}_float32": c.but(precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
-    # BatchNorm: running statistics differ between workers, and are needed for the averaged model.
-    "statistics": BASE.but(model="resnet_small", train_images=256, epochs=2, eval_every=1, bn_images=64),
+    # BatchNorm: running statistics differ between workers, and are needed for the averaged model. So do labels, and
+    # what each worker is tested on.
+    "statistics": BASE.but(
+        model="resnet_small",
+        train_images=256,
+        epochs=2,
+        eval_every=1,
+        bn_images=64,
+        split="dirichlet",
+        dirichlet_alpha=1.0,
+        personalised=True,
+    ),
 }
 
 
