@@ -230,9 +230,16 @@ class RunConfig:
                 self.disconnected,
                 self.epochs,
                 core=lambda core=made: core,
+                rate=lambda: self.rate(steps_per_epoch),
             )
             made = entry.build(chosen, setting)
         return made
+
+    def rate(self, steps_per_epoch: int) -> Callable[[int], float]:
+        """Step -> learning rate as a share of ``lr``."""
+        from aldsgd.local import factor
+
+        return partial(factor, self.settings(), steps_per_epoch)
 
 
 def linked(config: RunConfig, link: str | None) -> RunConfig:
