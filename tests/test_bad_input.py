@@ -110,6 +110,27 @@ REFUSED = """
 --noisy-workers 2 | --noisy-workers has no effect without --label-noise
 --label-noise 0.5 --noisy-workers 2 --split label | change the label split
 --start cold | unknown start 'cold'; choose one of: different, same, mean
+--fault evil | unknown fault 'evil'; choose one of: honest, random,
+--fault random | faulty = () must be different numbers of workers
+--fault random --faulty 1 1 | faulty = (1, 1) must be different numbers of workers
+--fault random --faulty 8 | faulty = (8,) of 8 workers; name some of 0 to 7
+--fault random --faulty 0 1 2 3 4 5 6 7 | not all of them
+--fault random --faulty 1.5 | --faulty 1.5 cannot be read
+--fault sign --faulty 1 --fault-strength 2 | fault_strength has no effect on the fault 'sign'
+--fault scaled --faulty 1 --fault-strength -1 | fault_strength = -1.0 must be a finite number
+--fault old --faulty 1 --fault-strength 0 | is a number of steps; give 1 or more
+--fault nan --faulty 1 --fault-from -1 | fault_from = -1 must be a step
+--fault flipped --faulty 1 --split label | flipped labels would change the label split
+--faulty 1 | --faulty has no effect without --fault
+--lies | --lies has no effect without --fault
+--defence prayer | unknown defence 'prayer'; choose one of: none, clip, trimmed, median
+--defence clip --radius -1 | radius = -1.0 must be a finite number
+--defence trimmed --trim 0 | trim = 0 must be a whole number, 1 or more
+--radius 2 | --radius has no effect without --defence clip
+--trim 2 | --trim has no effect without --defence trimmed
+--lead-cap 0 | lead_cap = 0 must be a whole number, 1 or more
+--method allreduce --defence median | an all-reduce has none
+--method sgp --defence clip | needs coefficients that sum to one
 --batchnorm none | unknown batchnorm 'none'
 --bn-images 0 | bn_images = 0
 --eval-every 0 | eval_every = 0
