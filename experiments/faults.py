@@ -36,7 +36,7 @@ LIES = ("random", "scaled", "flipped")
 FAULTS = ("honest", *LIES, "nan", "growing", "noise", "sign", "stopped", "old")
 PLACES = ("one high", "one low", "two high", "two low")
 DEFENCES = {
-    "clip": {"defence": "clip", "radius": 1.0},
+    "clip": {"defence": "clip", "radius": 0.3},
     "trimmed": {"defence": "trimmed"},
     "median": {"defence": "median"},
     "cap": {"lead_cap": 4},
