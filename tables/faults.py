@@ -101,8 +101,8 @@ def faults(root: Path, name: str) -> Table:
         "Accuracy of the workers that are not faulty. Lost: the same workers under the same method and defence without "
         "a fault, less this; without a fault what the defence costs. Lost more: less what D-PSGD loses to the same "
         "fault at the same place under the same defence. The liar leads: share of the steps in which an honest worker, "
-        "if it hears the liar, follows it. One or two faulty workers at the places of the highest or lowest degree. Leaders are "
-        f"a security hole: {verdict(lies)}; {LED} loses more than {REFERENCE} to one liar, in points: "
+        "if it hears the liar, follows it. One or two faulty workers at the places of the highest or lowest degree. "
+        f"Leaders are a security hole: {verdict(lies)}; {LED} loses more than {REFERENCE} to one liar, in points: "
         f"{shown or 'not measured'}."
     )
     return table(caption(runs, note, words(PERCENT)), rows)
