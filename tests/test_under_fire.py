@@ -122,7 +122,7 @@ def test_tables_reports_and_figures_are_whole_or_as_they_were(tmp_path, monkeypa
         whole = settled(tmp_path)
 
         def check(k, code, whole=whole):
-            assert code == 2 or settled(tmp_path) == whole, (k, code)
+            assert code in (0, 2), k  # 0 where what failed was not needed
             assert set(settled(tmp_path)) == set(whole)
             for name, content in settled(tmp_path).items():  # renewed with another clock, or as it was
                 assert content == whole[name] or name.endswith(".json"), (k, name)
