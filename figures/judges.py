@@ -4,28 +4,28 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import by_condition, categories, finish, grid, script
+from figures.common import by_condition, categories, finish, script
 from tables.base import REFERENCE
 from tables.query import Experiment
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "judges")
     names = [runs.named(number) or str(number) for number in runs.conditions]
     cells = by_condition(runs)
     plain = cells.pop(REFERENCE, None)
-    with style.sheet():
-        fig, (panels,) = grid(1, 2, 2.9)
+    with style.sheet(width):
+        fig, (panels,) = style.grid(1, 2, 2.9, 1.8, sharex="all", sharey="all")
         for axes, column in zip(panels, ("worst", "mean"), strict=True):
             gains = {
                 variant: [cell.less(other, column) for cell, other in zip(own, plain, strict=True)]
                 for variant, own in cells.items()
                 if plain
             }
-            categories(axes, [name.replace(" ", "\n", 1) for name in names], gains)
+            categories(axes, [name.replace(" ", "\n", 1) for name in names], gains, "percentage points")
             axes.axhline(0, color="0.4", linewidth=0.6)
-            axes.set(title=f"{column} worker, less D-PSGD's", ylabel="percentage points")
+            axes.set_title(f"{column} worker, less {REFERENCE}'s")
         return finish(fig, runs, list(cells), out)
 
 

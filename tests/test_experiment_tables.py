@@ -21,6 +21,7 @@ from experiments.rates import OWN
 from experiments.runner import prepare, train_run
 from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED
 from figures import all as figures
+from figures import style
 from tables.experiments import islands
 from tables.links import modelled_seconds
 from tables.query import Experiment
@@ -92,7 +93,7 @@ def test_tables_and_figures_of_some_of_the_runs_say_so(smoke, tmp_path):
         assert (
             f"2 of {len(entries)} runs are complete; the rest is not measured" in paper_tables.table(name, root).caption
         )
-        assert importlib.import_module(f"figures.{name}").draw(root, tmp_path)
+        assert importlib.import_module(f"figures.{name}").draw(root, tmp_path, style.COLUMN_WIDTH)
 
 
 def test_tables_and_figures_never_import_torch():
