@@ -34,13 +34,13 @@ def ends(runs: Runs, faulty, which: str = "mean") -> dict[int, float]:
 
 
 def losses(runs: Experiment, method: str, fault: str, place: str, defence: str) -> dict[int, float]:
-    """seed -> what the mean honest worker has less than the same workers under the same method and defence without a
-    fault; empty where one of the two was not run."""
-    own = runs.of(f"{method}, {fault}, {place}, {defence}")
-    clean = runs.of(f"{method}, no fault, {defence}")
-    if not own or not clean:
+    """seed -> what the mean honest worker has less than the same workers under the same method with neither fault nor
+    defence; empty where one of the two was not run."""
+    own = runs.of(", ".join(filter(None, (method, fault, place, defence))))
+    clean = runs.of(f"{method}, no fault, none")
+    if not own or not clean or own.labels == clean.labels:
         return {}
-    faulty = own[0].run.config["faulty"]
+    faulty = own[0].run.config.get("faulty") or ()
     before, after = ends(clean, faulty), ends(own, faulty)
     return {seed: before[seed] - after[seed] for seed in set(before) & set(after)}
 
@@ -73,13 +73,8 @@ def faults(root: Path, name: str) -> Table:
         own = runs.of(label)
         method, fault, place, defence = parts(label, runs)
         faulty = own[0].run.config.get("faulty") or ()
-        lost = losses(runs, method, fault, place, defence) if faulty else {}
-        plain = losses(runs, REFERENCE, fault, place, defence) if faulty and method != REFERENCE else {}
-        clean = runs.of(f"{method}, no fault, none")
-        price = {}
-        if not faulty and defence != "none" and clean:
-            before, after = ends(clean, ()), ends(own, ())
-            price = {seed: before[seed] - after[seed] for seed in set(before) & set(after)}
+        lost = losses(runs, method, fault, place, defence)
+        plain = losses(runs, REFERENCE, fault, place, defence) if method != REFERENCE else {}
         led = [run.meta["extra"].get("faults", {}).get("led_near") for run in own.by_seed.values()]
         rows.append(
             {
@@ -90,7 +85,7 @@ def faults(root: Path, name: str) -> Table:
                 "seeds": Cell(len(own)),
                 "worst honest": PERCENT.show(mean_interval(list(ends(own, faulty, "worst").values()))),
                 "mean honest": PERCENT.show(mean_interval(list(ends(own, faulty).values()))),
-                "mean lost": PERCENT.show(interval_of(lost or price)),
+                "mean lost": PERCENT.show(interval_of(lost)),
                 f"lost more than by {REFERENCE}": PERCENT.show(paired_by_seed(lost, plain)),
                 "liar leads (%)": Cell(None if None in led else 100 * sum(led) / len(led), "{:.0f}".format),
             }
@@ -98,12 +93,12 @@ def faults(root: Path, name: str) -> Table:
     lies = {fault: extra(runs, fault) for fault in LIES}
     shown = "; ".join(f"{fault} {PERCENT.show(found)} ({verdict_of(found)})" for fault, found in lies.items() if found)
     note = (
-        "Accuracy of the workers that are not faulty. Lost: the same workers under the same method and defence without "
-        "a fault, less this; without a fault what the defence costs. Lost more: less what D-PSGD loses to the same "
-        "fault at the same place under the same defence. The liar leads: share of the steps in which an honest worker, "
-        "if it hears the liar, follows it. One or two faulty workers at the places of the highest or lowest degree. "
-        f"Leaders are a security hole: {verdict(lies)}; {LED} loses more than {REFERENCE} to one liar, in points: "
-        f"{shown or 'not measured'}."
+        "Accuracy of the workers that are not faulty. Lost: the same workers under the same method with neither fault "
+        "nor defence, less this; without a fault it is what the defence costs. Lost more: less what D-PSGD loses to "
+        "the same fault at the same place under the same defence. The liar leads: share of the steps in which an "
+        "honest worker, if it hears the liar, follows it. One or two faulty workers at the places of the highest or "
+        f"lowest degree. Leaders are a security hole: {verdict(lies)}; {LED} loses more than {REFERENCE} to one liar, "
+        f"in points: {shown or 'not measured'}."
     )
     return table(caption(runs, note, words(PERCENT)), rows)
 

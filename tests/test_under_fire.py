@@ -110,7 +110,7 @@ def test_tables_reports_and_figures_are_whole_or_as_they_were(tmp_path, monkeypa
         return paper_tables.main(arguments)
 
     def figure():
-        fig, axes = style.figure(1, 1)
+        fig = style.empty(1)
         try:
             style.save(fig, out / "figure")
         except ConfigError:
