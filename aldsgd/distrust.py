@@ -11,8 +11,8 @@ from aldsgd.defences import Defence, barred
 from aldsgd.errors import ConfigError
 from aldsgd.faults import REMEMBERING, Fault, fault_of
 from aldsgd.finite import all_finite
-from aldsgd.leaders import best_worker
 from aldsgd.links import AllReduce
+from aldsgd.selections import best_worker
 
 #: Steps of a method that are looked at before it starts: more than any method's period by default.
 FIRST = 32

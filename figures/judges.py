@@ -3,15 +3,22 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from figures import style
 from figures.common import by_condition, categories, finish, script
 from tables.base import REFERENCE
 from tables.query import Experiment
 
 
-def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
-    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    runs = Experiment(results, "judges")
+def draw(
+    results: Path, out: Path, width: float = style.PAGE_WIDTH, name: str = "judges", lowest: float = -np.inf
+) -> list[Path]:
+    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete.
+
+    lowest: percentage points below which nothing is shown.
+    """
+    runs = Experiment(results, name)
     names = [runs.named(number) or str(number) for number in runs.conditions]
     cells = by_condition(runs)
     plain = cells.pop(REFERENCE, None)
@@ -26,7 +33,11 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             categories(axes, [name.replace(" ", "\n", 1) for name in names], gains, "percentage points")
             axes.axhline(0, color="0.4", linewidth=0.6)
             axes.set_title(f"{column} worker, less {REFERENCE}'s")
-        return finish(fig, runs, list(cells), out)
+        note = ""
+        if panels[0].get_ylim()[0] < lowest:
+            panels[0].set_ylim(bottom=lowest)
+            note = f"what is missing ends more than {-lowest:g} points below"
+        return finish(fig, runs, list(cells), out, note=note)
 
 
 if __name__ == "__main__":

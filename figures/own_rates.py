@@ -13,9 +13,9 @@ COLUMNS = 3
 SHOWN = 12
 
 
-def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH, name: str = "own_rates") -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    runs = Experiment(results, "own_rates")
+    runs = Experiment(results, name)
     places = dict.fromkeys(entry.named or entry.run.config["dataset"] for entry in runs)
     best = set(chosen(runs).values())
     rows = -(-len(places) // COLUMNS)
