@@ -161,6 +161,7 @@ def trained(config: RunConfig, processes: int, results: Path, kills: list[tuple[
         elif any(start.codes):
             counts["failed"] += 1
             print(f"run {config.seed}: exit codes {start.codes}: {start.text()[-300:]}", flush=True)
+        start.said.close()
         if RunStore(results).load(record) is not None:
             return
 
