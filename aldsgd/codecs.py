@@ -1,7 +1,8 @@
 """Compressed rows: what a codec makes of a row, and how that travels, in as many bytes as it holds, exactly restored.
 
-``codec(row, draw)`` is the row that is sent, Q(row); draw: (P,) int64, uniform from 0 to 2^32 - 1, of those that are
-random (``uniform``). A row is compressed as a whole, where the released code of CHOCO-SGD goes tensor by tensor.
+``codec(row, draw)`` is the row that is sent, Q(row); draw: (P,) int64, uniform from 0 to 2^32 - 1 (``uniform``), which
+those that are not ``random`` leave alone. A row is compressed as a whole, where the released code of CHOCO-SGD goes
+tensor by tensor.
 """
 
 import math
@@ -20,6 +21,7 @@ class Sparse:
     count: how many, or below 1 their share of the row, at least one. ||Q(v) - v||^2 <= (1 - k/P) ||v||^2.
     """
 
+    random = False
     count: float
 
     def kept(self, length: int) -> int:
@@ -50,6 +52,8 @@ class Sparse:
 class RandomSparse(Sparse):
     """Entries at random places, as they are: unscaled, as CHOCO-SGD needs them."""
 
+    random = True
+
     def __call__(self, row, draw):
         # The place breaks ties, so that the choice does not depend on how a device sorts.
         score = draw * 2**30 + torch.arange(len(row), device=row.device)
@@ -59,6 +63,8 @@ class RandomSparse(Sparse):
 @dataclass(frozen=True)
 class Sign:
     """||v||_1 / P and one bit an entry; 0 counts as positive."""
+
+    random = False
 
     def __call__(self, row, draw):
         scale = row.abs().mean()
@@ -85,6 +91,7 @@ class QSGD:
     row stays zero. bits: from 1 to 8.
     """
 
+    random = True
     bits: int = 4
     biased: bool = True
 
@@ -156,7 +163,7 @@ def uniform(seed: int, worker: Tensor, step: Tensor, length: int) -> Tensor:
 
 def mixed(number: Tensor) -> Tensor:
     """32 bits mixed well (the finalizer of MurmurHash3), of int64."""
-    number = number % WORD
-    number = (number ^ number >> 16) * 0x85EBCA6B % WORD
-    number = (number ^ number >> 13) * 0xC2B2AE35 % WORD
+    number = number & WORD - 1
+    number = (number ^ number >> 16) * 0x85EBCA6B & WORD - 1
+    number = (number ^ number >> 13) * 0xC2B2AE35 & WORD - 1
     return number ^ number >> 16

@@ -57,8 +57,10 @@ class CHOCO(Wrapper):
         """Every row becomes what its codec makes of it."""
         from aldsgd.codecs import uniform
 
+        drawn = getattr(self.codec, "random", True)
         for i, row in enumerate(rows):
-            row.copy_(self.codec(row, uniform(self.seed, workers[i : i + 1], taken[i], len(row))))
+            draw = uniform(self.seed, workers[i : i + 1], taken[i], len(row)) if drawn else row
+            row.copy_(self.codec(row, draw))
 
     def settle(self, step, state, local):
         state.heard.add_(state.q)

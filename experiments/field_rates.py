@@ -1,0 +1,72 @@
+"""Claim: in preset cpu of the experiments on today's gossip each method has its best rate, chosen beforehand.
+
+What:     each search that a row of ``schedules``, ``skew``, ``compression``, ``local_steps`` or ``field`` names, over a
+          grid of at least five rates; for CHOCO-SGD four, and four gammas at one of them. One seed (100) that no
+          experiment uses. The rule: the largest mean worker accuracy at the end on 1,000 images held out of the
+          training images; the test set is never looked at. A grid whose best lies at an edge is extended (``MORE``).
+Command:  python -m experiments.field_rates --data DIR
+Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from experiments import compression, field, local_steps, schedules, skew
+from experiments.configuration import RunConfig
+from experiments.scales import SMOKE, TUNING_SEED, Entry, method, script
+from experiments.today import CPU_TODAY, Row, heavy
+
+SEEDS = dict.fromkeys(("smoke", "cpu"), (TUNING_SEED,))
+RATES = (0.05, 0.1, 0.2, 0.4, 0.8)
+#: Of runs whose momentum multiplies steps by ten.
+HEAVY = (0.005, 0.01, 0.02, 0.04, 0.08)
+#: Consensus step sizes of CHOCO-SGD, the first of which has the whole grid of rates, the others the rate in ``AT``.
+GAMMAS = {"randomk": (0.05, 0.025, 0.1, 0.2), "qsgd": (0.1, 0.05, 0.2, 0.4)}
+OTHERS, AT = (0.2, 0.1, 0.4, 0.8), 0.2
+#: Search -> further rates, where the best was at an edge.
+MORE: dict[str, tuple[float, ...]] = {}
+
+
+def searches() -> dict[str, Row]:
+    """The first row of every search; skewed labels are those of the smallest concentration."""
+    found: dict[str, Row] = {}
+    for module in (schedules, skew, compression, local_steps, field):
+        for row in module.rows(CPU_TODAY):
+            if row.config.split == "iid" or row.config.dirichlet_alpha == min(skew.ALPHAS):
+                found.setdefault(row.search, row)
+    return found
+
+
+def grid(row: Row) -> Iterator[Mapping[str, float]]:
+    """What a search tries: field -> value."""
+    rates = (*(HEAVY if heavy(row.config) else RATES), *MORE.get(row.search, ()))
+    if row.config.method != "choco":
+        yield from ({"lr": rate} for rate in rates)
+        return
+    first, *others = GAMMAS.get(row.config.options["compressor"], OTHERS)
+    yield from ({"lr": rate, "gamma": first} for rate in rates)
+    yield from ({"lr": AT, "gamma": gamma} for gamma in others)
+
+
+def held_out(config: RunConfig) -> RunConfig:
+    """The same run, tested once, on training images that it does not train on."""
+    return config.but(validation=1000, eval_every=config.epochs)
+
+
+def configurations(preset: str, seed: int) -> list[Entry]:
+    """One run per search and point of its grid, labelled "field, MATCHA, lr 0.2"."""
+    if preset == "smoke":
+        base = SMOKE.but(validation=64, seed=seed)
+        return [(f"field, D-PSGD, lr {lr:g}", method(base.but(lr=lr), "D-PSGD"), "field, D-PSGD") for lr in (0.1, 0.2)]
+    return [
+        (
+            f"{name}, " + ", ".join(f"{field} {value:g}" for field, value in point.items()),
+            held_out(row.config).but(seed=seed, **point),
+            name,
+        )
+        for name, row in searches().items()
+        for point in grid(row)
+    ]
+
+
+if __name__ == "__main__":
+    script(__file__, __doc__, configurations, SEEDS)
