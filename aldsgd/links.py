@@ -47,7 +47,7 @@ LINKS = {
 }
 #: A link of which any other's time follows exactly: of the seconds that a run takes on it the whole part counts its
 #: messages, one after another, and the rest times the bandwidth are the bytes of these.
-COUNTED = Link(1.0, 1e15)
+COUNTED = Link(1.0, 1e13)
 
 
 def frozen_edges(groups, what: str) -> tuple[tuple[tuple[int, int], ...], ...]:

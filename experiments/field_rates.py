@@ -9,7 +9,9 @@ Expect:   each best rate lies inside its grid; a test compares it with the one t
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
+from aldsgd.links import Link
 from experiments import compression, field, local_steps, schedules, skew
 from experiments.configuration import RunConfig
 from experiments.scales import SMOKE, TUNING_SEED, Entry, method, script
@@ -56,7 +58,7 @@ def grid(row: Row) -> Iterator[Mapping[str, float]]:
 
 def held_out(config: RunConfig) -> RunConfig:
     """The same run, tested once, on training images that it does not train on."""
-    return config.but(validation=1000, eval_every=config.epochs)
+    return config.but(validation=1000, eval_every=config.epochs, **asdict(Link()))
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:

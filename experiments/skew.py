@@ -42,7 +42,7 @@ def on(base: RunConfig, label: str) -> RunConfig:
 
 
 def rows(base: RunConfig) -> Iterator[Row]:
-    """Every method on both graphs at both concentrations."""
+    """Every method on both graphs at both concentrations; those with momentum are a condition of their own."""
     for place, changes in PLACES.items():
         for alpha in ALPHAS:
             dealt = base.but(split="dirichlet", dirichlet_alpha=alpha, min_shard=SMALLEST, **changes)
@@ -55,7 +55,10 @@ def rows(base: RunConfig) -> Iterator[Row]:
                 (f"{label}, half the epochs", longer(on(dealt, label), base.epochs // 2), label) for label in TWO_ROWS
             ]
             for label, config, search in found:
-                yield Row(f"{label}, {here}", config, here, f"skew, {place}, {search}")
+                moving = config.momentum or search in MOVING
+                yield Row(
+                    f"{label}, {here}", config, f"{here}{', momentum' * bool(moving)}", f"skew, {place}, {search}"
+                )
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
