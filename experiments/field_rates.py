@@ -37,7 +37,7 @@ MORE_GAMMAS: dict[str, tuple[float, ...]] = {}
 def searches() -> dict[str, Row]:
     """The first row of every search; skewed labels are those of the smallest concentration."""
     found: dict[str, Row] = {}
-    for module in (schedules, skew, compression, local_steps, field):
+    for module in (schedules, field, local_steps, skew, compression):
         for row in module.rows(CPU_TODAY):
             if row.config.split == "iid" or row.config.dirichlet_alpha == min(skew.ALPHAS):
                 found.setdefault(row.search, row)
