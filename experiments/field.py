@@ -6,11 +6,12 @@ What:     every method, LSGD's and EASGD's families included, on 8 workers, the 
           every 16. Methods differ in bytes by a factor of hundreds, so that no run is stretched here: accuracy at equal
           bytes and at equal modelled time lies on the line between two tests; a method that has ended before stands
           there with its end. Budgets: half of what D-PSGD sends in all, and half of the time that it takes on the link.
-          cpu: Fashion-MNIST, 2,048 training images of its own for each seed, 2,000 test images, an MLP, 8 epochs,
+          cpu: Fashion-MNIST, 2,048 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs,
           tested after each. paper: CIFAR-10, narrow ResNet-50, 200 epochs.
-Links:    10, 1 and 0.1 Gb/s, 50 us a message, 10 ms of computation a step. Runs are recorded on ``COUNTED``, a link of
-          which any other's time follows exactly; their own modelled seconds mean nothing.
-Rates:    a search for each row, in part that of ``experiments.schedules`` or ``experiments.local_steps``.
+Links:    1, 0.1 and 0.01 Gb/s, 50 us a message, 10 ms of computation a step. Runs are recorded on ``COUNTED``, a link
+          of which any other's time follows exactly; their own modelled seconds mean nothing.
+Rates:    a search for each row, in part that of ``experiments.schedules`` or ``experiments.local_steps``; close methods
+          share one (``CLOSE``).
 Command:  python -m experiments.field --data DIR
 Expect:   written before the runs. On fast links what averages most (all-reduce), with momentum; on slow ones what
           exchanges rarely. The best is named with how many others cannot be told from it: their difference to it,
@@ -40,6 +41,12 @@ RARE = ("local SGD", "SlowMo", "DiLoCo", "NoLoCo")
 METROPOLIS = ("gradient tracking", "momentum tracking")
 #: Rows whose search another experiment has.
 SHARED = ("D-PSGD", "DSGD-AC", "AL-DSGD on D-PSGD", "AL-DSGD on DSGD-AC")
+#: Method -> a close one whose search serves it as well.
+CLOSE = {
+    "D-PSGD, three graphs": "D-PSGD", "D-PSGD, combine while adapting": "D-PSGD", "SGP": "D-PSGD",
+    "AL-DSGD, three graphs": "AL-DSGD on D-PSGD", "LSGD (released code)": "LSGD", "LGRAWA": "MGRAWA",
+    "WASGD+": "WASGD",
+}  # fmt: skip
 
 
 def rows(base: RunConfig) -> Iterator[Row]:
@@ -50,7 +57,8 @@ def rows(base: RunConfig) -> Iterator[Row]:
         if label in RARE:
             config, search = config.but(tau=TAU), f"local_steps, {label}, tau = {TAU}"
         else:
-            search = f"schedules, static, {label}" if label in SHARED else f"field, {label}"
+            known = CLOSE.get(label, label)
+            search = f"schedules, static, {known}" if known in SHARED else f"field, {known}"
         if label in METROPOLIS:
             config = config.but(weights="metropolis")
         if label == "CHOCO-SGD":
