@@ -3,7 +3,7 @@
 What:     CHOCO-SGD with top-k and random-k (1 % and 10 % of the entries), sign, and QSGD (4 and 8 bits beside the
           sign), against D-PSGD and AL-DSGD uncompressed and no exchange; 8 workers on the paper's 53.8 % graph, a
           common start, since CHOCO-SGD would first have to send it; five seeds. Bits are those of the packed rows.
-          cpu: Fashion-MNIST, 2,048 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs.
+          cpu: Fashion-MNIST, 4,096 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs.
           paper: CIFAR-10, narrow ResNet-50, 200 epochs.
 Rates:    a search for each row; for CHOCO-SGD over gamma as well, each at the rate in the middle of the grid.
 Command:  python -m experiments.compression --data DIR

@@ -6,7 +6,7 @@ What:     every method, LSGD's and EASGD's families included, on 8 workers, the 
           every 16. Methods differ in bytes by a factor of hundreds, so that no run is stretched here: accuracy at equal
           bytes and at equal modelled time lies on the line between two tests; a method that has ended before stands
           there with its end. Budgets: half of what D-PSGD sends in all, and half of the time that it takes on the link.
-          cpu: Fashion-MNIST, 2,048 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs,
+          cpu: Fashion-MNIST, 4,096 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs,
           tested after each. paper: CIFAR-10, narrow ResNet-50, 200 epochs.
 Links:    1, 0.1 and 0.01 Gb/s, 50 us a message, 10 ms of computation a step. Runs are recorded on ``COUNTED``, a link
           of which any other's time follows exactly; their own modelled seconds mean nothing.

@@ -4,8 +4,8 @@ What:     local SGD (all-reduce every tau steps), the same with gossip and with 
           NoLoCo, tau = 4 and 16; post-local SGD (tau = 16 after half the epochs); the bytes of tau = 16 spent late
           (gossip at every step of the last sixteenth) and models averaged once at the end; that merge alone; and
           all-reduce, D-PSGD and AL-DSGD at every step. 8 workers, the paper's 53.8 % graph, IID shards, five seeds.
-          cpu: Fashion-MNIST, 2,048 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs
-          of 16 steps. paper: CIFAR-10, narrow ResNet-50, 200 epochs.
+          cpu: Fashion-MNIST, 4,096 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs
+          of 32 steps. paper: CIFAR-10, narrow ResNet-50, 200 epochs.
 Rates:    a search for each row, except that the merge alone takes that of the late bytes; D-PSGD and AL-DSGD have that
           of ``experiments.schedules``.
 Command:  python -m experiments.local_steps --data DIR

@@ -7,7 +7,7 @@ What:     D-PSGD, DSGD-AC, AL-DSGD, and AL-DSGD on DSGD-AC (leaders that fade wi
           Equal bytes: who sends less trains for more epochs, as near to the bytes of the static graph as whole epochs
           come, its schedule of rates stretched over them. One-peer schedules of 8 workers so have 14 epochs for 8, of
           16 workers 22. IID shards, five seeds.
-          cpu: Fashion-MNIST, 2,048 training images of its own for each seed, 2,000 test images, a narrow MLP.
+          cpu: Fashion-MNIST, 4,096 training images of its own for each seed, 2,000 test images, a narrow MLP.
           paper: CIFAR-10, narrow ResNet-50, 200 epochs on the static graph.
 Rates:    with 8 workers each method has a search of its own on the static graph and on the hypercube, with and without
           momentum; other one-peer schedules take that of the hypercube, 16 workers those of 8.

@@ -6,7 +6,7 @@ What:     D-PSGD, AL-DSGD, QG-DSGDm, DecentLaM, gradient tracking, D2, exact dif
           Metropolis weights for all: on the paper's equal ones D2 diverges, on the ring also with these, so that it is
           missing there. No BatchNorm. Gradient and momentum tracking send two rows: they are there at the same epochs,
           and at half of them, for the same bytes ("half the epochs").
-          cpu: Fashion-MNIST, 2,048 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs.
+          cpu: Fashion-MNIST, 4,096 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs.
           paper: CIFAR-10, a small ResNet with GroupNorm, 200 epochs.
 Rates:    a search for each method on each graph at Dirichlet 0.1, which serves Dirichlet 1 and half the epochs as well.
 Command:  python -m experiments.skew --data DIR

@@ -17,7 +17,7 @@ COSINE = {"schedule": "cosine", "lr_drops": ()}
 NESTEROV = {"momentum": 0.9, "nesterov": True}
 #: Which images a run has follows from its seed.
 CPU_TODAY = RunConfig(
-    dataset="fashionmnist", model="mlp_narrow", train_images=2048, test_images=2000, resample=True, **PLAIN,
+    dataset="fashionmnist", model="mlp_narrow", train_images=4096, test_images=2000, resample=True, **PLAIN,
     graph=GRAPH, lr=0.2, epochs=8, eval_every=8, **COSINE,
 )  # fmt: skip
 BASES = {"smoke": SMOKE.but(**COSINE), "cpu": CPU_TODAY, "paper": PAPER_CIFAR10.but(**COSINE)}
