@@ -26,11 +26,12 @@ from tables.base import Cell, Estimate, Table, methods
 from tables.catalogue import catalogue
 from tables.experiments import TABLES
 from tables.primary import primary
+from tables.today import leaders_today
 
 
 def table(name: str, root: Path | str = "results") -> Table:
     """The table of an experiment, or one across them. Raises ConfigError for an unknown one, or without its runs."""
-    across = {"claims": claims.overview, "primary": primary, "methods": catalogue}
+    across = {"claims": claims.overview, "primary": primary, "methods": catalogue, "leaders_today": leaders_today}
     if name not in (known := dict.fromkeys((*across, *TABLES, *names(root)))):
         raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
     return across[name](Path(root)) if name in across else TABLES.get(name, methods)(Path(root), name)

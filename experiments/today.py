@@ -50,14 +50,17 @@ def chosen(search: str) -> dict[str, float]:
     return CHOSEN[search]
 
 
-def at_rates(rows: Callable[[RunConfig], Iterable[Row]], preset: str, seed: int) -> list[Entry]:
-    """The rows on the base of a preset, each at its own rate."""
+def at_rates(
+    rows: Callable[[RunConfig], Iterable[Row]], preset: str, seed: int, smoke: Callable[[Row], bool]
+) -> list[Entry]:
+    """The rows on the base of a preset, each at its own rate; in preset smoke those that ``smoke`` takes."""
     base = BASES[preset].but(seed=seed)
 
     def rates(row: Row) -> dict[str, float]:
         return chosen(row.search) if preset == "cpu" else {"lr": base.lr * (0.1 if heavy(row.config) else 1)}
 
-    return [(row.label, row.config.but(**rates(row)), row.condition) for row in rows(base)]
+    taken = [row for row in rows(base) if preset != "smoke" or smoke(row)]
+    return [(row.label, row.config.but(**rates(row)), row.condition) for row in taken]
 
 
 def longer(config: RunConfig, epochs: int) -> RunConfig:

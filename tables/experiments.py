@@ -25,9 +25,11 @@ from tables.base import (
     words,
 )
 from tables.compared import compare, final_accuracy, less_other_judges
+from tables.field import field
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
 from tables.rates import sensitivity, tuning
+from tables.today import compare_today
 
 LEADERS = "AL-DSGD on D-PSGD"
 
@@ -227,5 +229,8 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "heterogeneous": compare,
     "tuning": tuning,
     "own_rates": tuning,
+    "field_rates": tuning,
+    **dict.fromkeys(("schedules", "skew", "compression", "local_steps"), compare_today),
+    "field": field,
     "judges": partial(compare, extra=less_other_judges),
 }

@@ -13,7 +13,7 @@ from figures.all import figure_of
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Curves that leave their panel on purpose: what no longer trains, far below the rest.
-CUT = {"own_rates"}
+CUT = {"own_rates", "field_rates"}
 
 
 @pytest.fixture(scope="module")

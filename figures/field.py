@@ -1,0 +1,35 @@
+"""Every method at equal epochs, bytes, and time on three links. python -m figures.field"""
+
+import sys
+from pathlib import Path
+
+from aldsgd.statistics import mean_interval
+from figures import style
+from figures.common import ends, finish, grid, script
+from tables.field import LINKS, at_budget
+from tables.query import Experiment
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
+    runs = Experiment(results, "field")
+    columns = {"equal epochs": None, "equal bytes": "bytes", **{f"time, {link}": link for link in LINKS}}
+    with style.sheet():
+        fig, (panels,) = grid(1, len(columns), 1.2 + 0.15 * len(runs.labels), sharey=True)
+        for axes, (shown, along) in zip(panels, columns.items(), strict=True):
+            for place, label in enumerate(runs.labels):
+                own, look = runs.of(label), style.look(runs.of(label)[0].variant)
+                values = at_budget(runs, label, along) if along else own.values("mean")
+                mean, half = ends([mean_interval(list(values.values()))])
+                axes.errorbar(mean, [place], xerr=half, color=look.color, marker=look.marker,
+                              markersize=0.8 * look.markersize, linestyle="none", elinewidth=0.8)  # fmt: skip
+            axes.set_yticks(range(len(runs.labels)), runs.labels, fontsize=5.5, parse_math=False)
+            axes.set_ylim(len(runs.labels) - 0.5, -0.5)
+            axes.set_title(shown, fontsize=7)
+            axes.set_xlabel("mean worker (%)", fontsize=6)
+            axes.tick_params(axis="x", labelsize=5.5)
+        return finish(fig, runs, (), out)
+
+
+if __name__ == "__main__":
+    sys.exit(script("field", draw))

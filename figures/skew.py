@@ -1,0 +1,49 @@
+"""Label skew: drift correctors, leaders and all-reduce, mean worker and averaged model. python -m figures.skew"""
+
+import sys
+from pathlib import Path
+
+from figures import style
+from figures.common import ends, finish, grid, script
+from tables.query import Experiment
+
+#: Beside the full marker of the mean worker.
+AVERAGED = dict(marker="o", markerfacecolor="none", markersize=3, linestyle="none", linewidth=0)
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
+    runs = Experiment(results, "skew")
+    places = sorted({(config["workers"], -config["dirichlet_alpha"]) for config in runs.configs})
+    with style.sheet():
+        most = max(len(runs.select(workers=n, dirichlet_alpha=-a).labels) for n, a in places)
+        rows = -(-len(places) // 2)
+        fig, panels = grid(rows, 2, 1 + 0.16 * most * rows)
+        for axes, (workers, alpha) in zip(panels.flat, places, strict=False):
+            own = runs.select(workers=workers, dirichlet_alpha=-alpha)
+            for place, label in enumerate(own.labels):
+                cell = own.select(label=label)
+                look = style.look(cell[0].variant)
+                mean, half = ends([cell.interval("mean")])
+                axes.errorbar(mean, [place], xerr=half, color=look.color, marker=look.marker,
+                              markersize=look.markersize, linestyle="none", elinewidth=1)  # fmt: skip
+                axes.errorbar(ends([cell.interval("averaged")])[0], [place], color=look.color, **AVERAGED)
+            shown = [label.partition(", Dirichlet")[0] for label in own.labels]
+            axes.set_yticks(range(len(shown)), shown, fontsize=5.5, parse_math=False)
+            axes.set_ylim(len(shown) - 0.5, -0.5)
+            graph = own.field("graph")[0]
+            axes.set(title=f"Dirichlet {-alpha:g}, {graph}, {workers} workers", xlabel="test accuracy (%)")
+            within_percent_x(axes)
+        for axes in panels.flat[len(places) :]:
+            axes.set_visible(False)
+        return finish(fig, runs, (), out)
+
+
+def within_percent_x(axes) -> None:
+    """Cut a horizontal axis of accuracies at 0 and 100 %."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -2), min(high, 102))
+
+
+if __name__ == "__main__":
+    sys.exit(script("skew", draw))
