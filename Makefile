@@ -43,6 +43,7 @@ tables: $(VENV)/installed
 	$(BIN)/python paper_tables.py --claims
 	$(BIN)/python paper_tables.py --into README.md
 	$(BIN)/python paper_tables.py --into docs/methods.md
+	$(BIN)/python paper_tables.py --into docs/rerun.md
 	$(BIN)/python theory_report.py
 else
 tables: $(VENV)/installed

@@ -57,10 +57,9 @@ class CHOCO(Wrapper):
         """Every row becomes what its codec makes of it."""
         from aldsgd.codecs import uniform
 
-        drawn = getattr(self.codec, "random", True)
         for i, row in enumerate(rows):
-            draw = uniform(self.seed, workers[i : i + 1], taken[i], len(row)) if drawn else row
-            row.copy_(self.codec(row, draw))
+            drawn = uniform(self.seed, workers[i : i + 1], taken[i], len(row)) if self.codec.random else None
+            self.codec.compress_(row, drawn)
 
     def settle(self, step, state, local):
         state.heard.add_(state.q)
