@@ -33,7 +33,8 @@ from tables.today import leaders_today
 def table(name: str, root: Path | str = "results") -> Table:
     """The table of an experiment, or one across them. Raises ConfigError for an unknown one, or without its runs."""
     across = {
-        "claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost, "leaders_today": leaders_today,
+        "claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost,
+        "leaders_today": leaders_today,
     }  # fmt: skip
     if name not in (known := dict.fromkeys((*across, *TABLES, *names(root)))):
         raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")

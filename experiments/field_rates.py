@@ -30,8 +30,23 @@ GAMMAS = {
 }
 AT = 0.2
 #: Search -> further rates, or gammas, where the best was at an edge.
-MORE: dict[str, tuple[float, ...]] = {}
-MORE_GAMMAS: dict[str, tuple[float, ...]] = {}
+MORE: dict[str, tuple[float, ...]] = {
+    "schedules, one peer, momentum, D-PSGD": (0.16, 0.32),
+    "schedules, one peer, momentum, AL-DSGD on D-PSGD": (0.16, 0.32),
+    "field, QG-DSGDm": (0.16, 0.32),
+    "skew, 53.8 %, QG-DSGDm": (0.16, 0.32),
+    "skew, 53.8 %, gradient tracking": (0.025, 0.0125),
+    "skew, ring of 16, QG-DSGDm": (0.16, 0.32),
+    "skew, ring of 16, DecentLaM": (0.16, 0.32),
+    "skew, ring of 16, gradient tracking": (0.025, 0.0125),
+    "skew, ring of 16, D-PSGD, momentum": (0.16, 0.32),
+    "skew, ring of 16, AL-DSGD on D-PSGD, momentum": (0.16, 0.32),
+    "skew, ring of 16, all-reduce, momentum": (0.16, 0.32),
+}
+MORE_GAMMAS: dict[str, tuple[float, ...]] = {
+    "compression, CHOCO-SGD, top-k 1 %": (0.00625,),
+    "compression, CHOCO-SGD, random-k 1 %": (0.003125, 0.0008),
+}
 
 
 def searches() -> dict[str, Row]:
