@@ -45,7 +45,7 @@ MORE: dict[str, tuple[float, ...]] = {
 }
 MORE_GAMMAS: dict[str, tuple[float, ...]] = {
     "compression, CHOCO-SGD, top-k 1 %": (0.00625,),
-    "compression, CHOCO-SGD, random-k 1 %": (0.003125, 0.0008),
+    "compression, CHOCO-SGD, random-k 1 %": (0.003125, 0.0008, 0.0002, 0.00005),
 }
 
 
