@@ -39,15 +39,14 @@ WITH_MOMENTUM = ("D-PSGD", "AL-DSGD on D-PSGD", "all-reduce")
 SHOWN = ("no exchange", "D-PSGD", "all-reduce", "AL-DSGD on D-PSGD", "LSGD", "EASGD", "CHOCO-SGD", "D-PSGD, momentum")
 TAU = 16
 RARE = ("local SGD", "SlowMo", "DiLoCo", "NoLoCo")
-#: Two rows a message, or a correction: their proofs want W without large negative eigenvalues.
-METROPOLIS = ("gradient tracking", "momentum tracking")
+#: Methods that large negative eigenvalues of W, as equal weights have them here, make unstable.
+METROPOLIS = ("gradient tracking", "momentum tracking", "DSGD-AC", "AL-DSGD on DSGD-AC")
 #: Rows whose search another experiment has.
 SHARED = ("D-PSGD", "DSGD-AC", "AL-DSGD on D-PSGD", "AL-DSGD on DSGD-AC")
 #: Method -> a close one whose search serves it as well.
 CLOSE = {
-    "D-PSGD, three graphs": "D-PSGD", "D-PSGD, combine while adapting": "D-PSGD", "SGP": "D-PSGD",
-    "AL-DSGD, three graphs": "AL-DSGD on D-PSGD", "LSGD (released code)": "LSGD", "LGRAWA": "MGRAWA",
-    "WASGD+": "WASGD",
+    "D-PSGD, three graphs": "D-PSGD", "SGP": "D-PSGD", "AL-DSGD, three graphs": "AL-DSGD on D-PSGD",
+    "LSGD (released code)": "LSGD", "LGRAWA": "MGRAWA", "WASGD+": "WASGD",
 }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ MORE: dict[str, tuple[float, ...]] = {
     "schedules, one peer, momentum, D-PSGD": (0.16, 0.32),
     "schedules, one peer, momentum, AL-DSGD on D-PSGD": (0.16, 0.32),
     "field, QG-DSGDm": (0.16, 0.32),
+    "field, D-PSGD, combine while adapting": (0.025, 0.0125),
     "skew, 53.8 %, QG-DSGDm": (0.16, 0.32),
     "skew, 53.8 %, gradient tracking": (0.025, 0.0125),
     "skew, ring of 16, QG-DSGDm": (0.16, 0.32),

@@ -9,7 +9,6 @@ from figures import style
 from figures.common import finish, grid, script
 from tables.query import Experiment
 from tables.rates import chosen
-from tables.today import names
 
 COLUMNS = 3
 #: Points below the best that a panel shows.
@@ -20,15 +19,16 @@ def draw(results: Path, out: Path) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "field_rates")
     best = set(chosen(runs).values())
-    parts = list(dict.fromkeys(place.partition(", ")[0] for place in names(runs)))
+    places = dict.fromkeys(entry.named or entry.run.config["dataset"] for entry in runs)
+    parts = dict.fromkeys(place.partition(", ")[0] for place in places)
     with style.sheet():
         rows = -(-len(parts) // COLUMNS)
         fig, panels = grid(rows, COLUMNS, 0.9 + 1.9 * rows)
         for axes, part in zip(panels.flat, parts, strict=False):
-            searches = [place for place in names(runs) if place.partition(", ")[0] == part]
+            searches = [place for place in places if place.partition(", ")[0] == part]
             top = 0.0
             for search in searches:
-                own = runs.under(search)
+                own = [entry for entry in runs if (entry.named or entry.run.config["dataset"]) == search]
                 look = style.look(own[0].variant)
                 points = sorted((e.run.config["lr"], 100 * e.run.final["mean_accuracy"], e.label in best) for e in own)
                 x, y, taken = zip(*points, strict=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from figures import style
 from figures.common import categories, finish, grid, script, within_percent
 from tables.query import Experiment
-from tables.today import names
 
 
 def draw(results: Path, out: Path) -> list[Path]:
@@ -17,11 +16,13 @@ def draw(results: Path, out: Path) -> list[Path]:
         fig, panels = grid(len(sizes), 2, 0.9 + 1.9 * len(sizes))
         for row, workers in zip(panels, sizes, strict=True):
             own = runs.select(workers=workers)
-            places = names(own)
-            shown = [place.replace(f", n = {workers}", "").replace(", ", ",\n").replace("_", "\n") for place in places]
+            names = [runs.named(number) or str(number) for number in own.conditions]
+            shown = [name.replace(f", n = {workers}", "").replace(", ", ",\n").replace("_", "\n") for name in names]
             for axes, column in zip(row, ("mean", "averaged"), strict=True):
                 cells = {
-                    variant: [own.under(place).select(variant=variant).interval(column) for place in places]
+                    variant: [
+                        own.select(variant=variant, condition=number).interval(column) for number in own.conditions
+                    ]
                     for variant in runs.variants
                 }
                 categories(axes, shown, cells)
