@@ -9,8 +9,8 @@ What:     D-PSGD, DSGD-AC, AL-DSGD, and AL-DSGD on DSGD-AC (leaders that fade wi
           16 workers 22. IID shards, five seeds.
           cpu: Fashion-MNIST, 4,096 training images of its own for each seed, 2,000 test images, a narrow MLP.
           paper: CIFAR-10, narrow ResNet-50, 200 epochs on the static graph.
-          DSGD-AC mixes before it moves, which the negative eigenvalues of equal weights make unstable unless the rate is
-          small: on the static graph it has Metropolis weights, with and without leaders.
+          DSGD-AC mixes before it moves, which the negative eigenvalues of equal weights make unstable unless the rate
+          is small: on the static graph it has Metropolis weights, with and without leaders.
 Rates:    with 8 workers each method has a search of its own on the static graph and on the hypercube, with and without
           momentum; other one-peer schedules take that of the hypercube, 16 workers those of 8.
 Command:  python -m experiments.schedules --data DIR
