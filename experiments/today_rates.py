@@ -7,11 +7,11 @@ experiment uses; a test compares them with those runs.
 #: Search -> what it chose.
 CHOSEN: dict[str, dict[str, float]] = {
     "schedules, static, D-PSGD": {"lr": 0.2},
-    "schedules, static, DSGD-AC": {"lr": 0.1},
+    "schedules, static, DSGD-AC": {"lr": 0.2},
     "schedules, static, AL-DSGD on D-PSGD": {"lr": 0.4},
     "schedules, static, AL-DSGD on DSGD-AC": {"lr": 0.1},
     "schedules, static, momentum, D-PSGD": {"lr": 0.04},
-    "schedules, static, momentum, DSGD-AC": {"lr": 0.04},
+    "schedules, static, momentum, DSGD-AC": {"lr": 0.02},
     "schedules, static, momentum, AL-DSGD on D-PSGD": {"lr": 0.04},
     "schedules, static, momentum, AL-DSGD on DSGD-AC": {"lr": 0.04},
     "schedules, one peer, D-PSGD": {"lr": 0.4},
@@ -24,6 +24,7 @@ CHOSEN: dict[str, dict[str, float]] = {
     "schedules, one peer, momentum, AL-DSGD on DSGD-AC": {"lr": 0.04},
     "field, no exchange": {"lr": 0.1},
     "field, D-PSGD (released schedule)": {"lr": 0.1},
+    "field, D-PSGD, combine while adapting": {"lr": 0.05},
     "field, MATCHA": {"lr": 0.2},
     "field, all-reduce": {"lr": 0.4},
     "field, AL-DSGD on MATCHA": {"lr": 0.2},
