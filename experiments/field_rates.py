@@ -33,6 +33,10 @@ AT = 0.2
 MORE: dict[str, tuple[float, ...]] = {
     "schedules, one peer, momentum, D-PSGD": (0.16, 0.32),
     "schedules, one peer, momentum, AL-DSGD on D-PSGD": (0.16, 0.32),
+    "schedules, 16 workers, static, momentum, D-PSGD": (0.16,),
+    "schedules, 16 workers, static, momentum, AL-DSGD on D-PSGD": (0.16,),
+    "schedules, 16 workers, one peer, momentum, D-PSGD": (0.16, 0.32),
+    "schedules, 16 workers, one peer, momentum, AL-DSGD on D-PSGD": (0.16, 0.32),
     "field, QG-DSGDm": (0.16, 0.32),
     "field, D-PSGD, combine while adapting": (0.025, 0.0125),
     "skew, 53.8 %, QG-DSGDm": (0.16, 0.32),
