@@ -1,8 +1,8 @@
 """Claim: in preset cpu of the experiments on today's gossip each method has its best rate, chosen beforehand.
 
 What:     each search that a row of ``schedules``, ``skew``, ``compression``, ``local_steps`` or ``field`` names, over a
-          grid of at least five rates; for CHOCO-SGD at one gamma, and at one rate three gammas or more. One seed (100) that no
-          experiment uses. The rule: the largest mean worker accuracy at the end on 1,000 images held out of the
+          grid of at least five rates; for CHOCO-SGD at one gamma, and at one rate three gammas or more. One seed (100)
+          that no experiment uses. The rule: the largest mean worker accuracy at the end on 1,000 images held out of the
           training images; the test set is never looked at. A grid whose best lies at an edge is extended (``MORE``).
 Command:  python -m experiments.field_rates --data DIR
 Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
