@@ -112,8 +112,8 @@ def leaders_today(root: Path) -> Table:
     ]
     note = (
         "AL-DSGD less the same without leaders, or less the drift corrector whose mean worker ends best among those "
-        "that send as much, chosen on the same runs, which favours it. Each at its own rate, found with one seed; where "
-        "rates differ, part of a difference may be theirs. Equal bytes to 3 %. "
+        "that send as much, chosen on the same runs, which favours it. Each at its own rate, found with one seed; "
+        "where rates differ, part of a difference may be theirs. Equal bytes to 3 %. "
     )
     shown = next((run.preset for run in (experiment(root, "schedules"), experiment(root, "skew")) if run), "none")
     return table(f"leaders_today: preset {shown}. {note}{words(PERCENT)}", rows)
