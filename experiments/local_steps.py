@@ -6,6 +6,8 @@ What:     local SGD (all-reduce every tau steps), the same with gossip and with 
           all-reduce, D-PSGD and AL-DSGD at every step. 8 workers, the paper's 53.8 % graph, IID shards, five seeds.
           cpu: Fashion-MNIST, 4,096 training images of its own for each seed, 2,000 test images, a narrow MLP, 8 epochs
           of 32 steps. paper: CIFAR-10, narrow ResNet-50, 200 epochs.
+          Workers start from different models, whose mean is no model: what merges late has rows with a common start
+          too, which were added when the others had been seen.
 Rates:    a search for each row, except that the merge alone takes that of the late bytes; D-PSGD and AL-DSGD have that
           of ``experiments.schedules``.
 Command:  python -m experiments.local_steps --data DIR
@@ -40,6 +42,19 @@ def rows(base: RunConfig) -> Iterator[Row]:
         ("post-local SGD", local.but(tau=max(TAUS), post_epoch=base.epochs // 2), "post-local SGD"),
         ("D-PSGD late, then a merge", late, "late"),
         ("a merge at the end alone", late.but(late=0.0), "late"),
+    ]
+    common = {
+        "local D-PSGD, tau = 16": local.but(inner="dpsgd", tau=16),
+        "D-PSGD late, then a merge": late,
+        "a merge at the end alone": late.but(late=0.0),
+    }
+    found += [
+        (
+            f"{label}, common start",
+            config.but(start="same"),
+            "late, common start" if config.options.get("merge") else label,
+        )
+        for label, config in common.items()
     ]
     for label, config, search in found:
         known = "schedules, static" if label in EVERY_STEP[1:] else "local_steps"
