@@ -76,6 +76,7 @@ CHOSEN: dict[str, dict[str, float]] = {
     "local_steps, local AL-DSGD, tau = 16": {"lr": 0.2},
     "local_steps, post-local SGD": {"lr": 0.2},
     "local_steps, late": {"lr": 0.1},
+    "local_steps, late, common start": {"lr": 0.1},
     "skew, 53.8 %, D-PSGD": {"lr": 0.2},
     "skew, 53.8 %, AL-DSGD on D-PSGD": {"lr": 0.2},
     "skew, 53.8 %, all-reduce": {"lr": 0.2},
