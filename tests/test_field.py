@@ -137,3 +137,12 @@ def test_the_numbers_of_the_paragraph_stand_in_its_tables():
     known_ = " ".join([table.caption for table in tables] + [c for table in tables for row in table.text for c in row])
     numbers = re.findall(r"[+-]?\d+\.\d+ ± \d+\.\d+", paragraph)
     assert len(numbers) >= 4 and all(number in known_ for number in numbers), numbers
+    asked = tables[0].rows.iloc[:, 0].str[:3]
+    answers, plain = tables[0].rows["answer"], asked != "(d)"
+    said = re.search(r"of (\d+) comparisons on .* (\d+) speaks for them and (\d+) against", " ".join(paragraph.split()))
+    counted = [plain.sum(), (answers[plain] == "yes").sum(), (answers[plain] == "no, it costs").sum()]
+    assert list(map(int, said.groups())) == counted
+    lost = re.search(r"(\d+) of (\d+) comparisons with the best drift corrector", " ".join(paragraph.split()))
+    assert list(map(int, lost.groups())) == [(answers[~plain] == "no, it costs").sum(), (~plain).sum()]
+    bests = re.findall(r"Gb/s (.+?) reaches most", tables[1].caption)
+    assert bests == ["all-reduce, momentum"] * 3
