@@ -115,7 +115,7 @@ def test_the_sentences_on_links_say_what_the_runs_say():
             label for label, own in values.items()
             if label != best and not ttest_rel(own, values[best]).pvalue < 0.05 and np.isfinite(own).all()
         ]  # fmt: skip
-        sentence = re.search(rf"At {re.escape(shown)} (.+) reaches most, ([\d.]+) ± [\d.]+ %; (\d+) of (\d+)", caption)
+        sentence = re.search(rf"At {re.escape(shown)} (.+?) reaches most, ([\d.]+) ± [\d.]+ %; (\d+) of (\d+)", caption)
         assert sentence[1] == best and float(sentence[2]) == pytest.approx(100 * values[best].mean(), abs=0.051)
         assert (int(sentence[3]), int(sentence[4])) == (len(alike), len(values) - 1)
 
