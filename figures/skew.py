@@ -32,7 +32,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             axes.set_yticks(range(len(shown)), shown, fontsize=5.5, parse_math=False)
             axes.set_ylim(len(shown) - 0.5, -0.5)
             graph = own.field("graph")[0]
-            axes.set(title=f"Dirichlet {-alpha:g}, {graph}, {workers} workers", xlabel="test accuracy (%)")
+            axes.set(title=f"Dirichlet {-alpha:g}, {graph}, {workers} workers", xlabel="test accuracy (%), open circle: averaged model")
             within_percent_x(axes)
         for axes in panels.flat[len(places) :]:
             axes.set_visible(False)
