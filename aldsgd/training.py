@@ -19,6 +19,7 @@ from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.identity import identity_of
+from aldsgd.judging import Judging, set_apart
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import device_of
@@ -26,9 +27,9 @@ from aldsgd.result import Result
 from aldsgd.rows import trainable
 from aldsgd.saving import describe
 from aldsgd.settings import Settings, several
-from aldsgd.step import Meter
+from aldsgd.step import FORWARD, Meter
 from aldsgd.stepper import Stepper
-from aldsgd.tasks import Loss, task_of
+from aldsgd.tasks import Loss, personalised, task_of
 from aldsgd.watching import Watcher, bar, everyone, metric_of, summary
 from aldsgd.workers import Workers
 from aldsgd.world import join, launched
@@ -85,10 +86,14 @@ class Trainer:
             shards = split(data.train_targets, n, settings.split, seed, alpha, settings.min_shard)
         else:
             shards = checked_shards(settings.split, samples, n)
+        interim = self.data.subset(test_limit=settings.interim_images)
+        if settings.personalised:
+            self.task = personalised(self.task, interim, shards)
         self.steps = steps_per_epoch(sum(map(len, shards)), n, settings.batch)
+        shards, shared = set_apart(shards, algorithm.shared)
         walk = shards, settings.batch, self.steps, settings.seed, settings.augment
         self.batches = Batches(*walk)
-        self.second = Batches(*walk, second=True) if algorithm.second_draw else None
+        self.judging = Judging(algorithm.draw, self.batches, Batches(*walk, second=True), shared)
         self.hosting = hosting or LocalNetwork(n, settings.device, algorithm.centres)
         self.workers = Workers(
             build,
@@ -123,13 +128,13 @@ class Trainer:
             self.stepper.bound = DIVERGED
         size = rows.element_size()
         lengths = {name: (getattr(self.state, name).shape[1], size) for name in ("x", *algorithm.state)}
-        self.meter = Meter(lengths, n, settings.link)
+        self.meter = Meter(lengths, n, settings.link, algorithm.shared / settings.batch)
         # Prefix of the columns -> what tests under one policy.
         self.evaluators = {
             prefix: Evaluator(self.data, self.task, policy, settings.bn_images, settings.augment)
             for prefix, policy in {"": settings.batchnorm, **{f"{name}_": name for name in settings.also}}.items()
         }
-        self.interim = replace(self.evaluators[""], data=self.data.subset(test_limit=settings.interim_images))
+        self.interim = replace(self.evaluators[""], data=interim)
         self.seconds_compute = self.seconds_evaluation = 0.0
         self.diverged: int | None = None
 
@@ -143,8 +148,8 @@ class Trainer:
     def train_epoch(self, epoch: int, on_step: Callable[[int, Tensor], None] = lambda step, losses: None) -> Tensor:
         """Train one epoch (counted from 0). Returns each worker's mean training loss (w,), float64."""
         started, mixing = time.perf_counter(), self.hosting.seconds
-        second = self.second.epoch(epoch, self.workers.hosted) if self.second else None
-        self.stepper.begin(self.batches.epoch(epoch, self.workers.hosted), second)
+        plan = self.batches.epoch(epoch, self.workers.hosted)
+        self.stepper.begin(plan, self.judging.epoch(epoch, self.workers.hosted, plan))
         for k in range(self.steps):
             t = epoch * self.steps + k
             self.hosting.step = t
@@ -199,7 +204,7 @@ class Trainer:
             "consensus_distance": distance,
             "logical_bytes": self.meter.bytes,
             "rounds": self.meter.rounds,
-            "modelled_compute_s": step * self.settings.compute_seconds,
+            "modelled_compute_s": (step + FORWARD * self.meter.passes) * self.settings.compute_seconds,
             "modelled_communication_s": self.meter.modelled,
             "seconds_compute": self.seconds_compute,
             "seconds_mixing": hosting.seconds,

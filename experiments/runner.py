@@ -26,6 +26,7 @@ from aldsgd.own_names import own_data
 from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
+from aldsgd.tasks import personalised, task_of
 from aldsgd.training import Trainer
 from aldsgd.watching import Lines, TensorBoard, bar, everyone
 from aldsgd.world import World, join
@@ -227,7 +228,7 @@ def check(config: RunConfig, execution: Execution) -> None:
     ):
         checked_model(build())
     checked(algorithm)
-    split(
+    shards = split(
         data.train_targets,
         config.workers,
         config.split,
@@ -235,6 +236,8 @@ def check(config: RunConfig, execution: Execution) -> None:
         config.dirichlet_alpha,
         config.min_shard,
     )
+    if config.personalised:
+        personalised(task_of(data), data.subset(test_limit=config.interim_images), shards)
     if config.augment and data.train_inputs.ndim != 4:
         raise ConfigError("--augment needs images (N, C, H, W), and these are none; leave it out")
     if isinstance(config.lr, tuple) and len(config.lr) != algorithm.n:

@@ -3,10 +3,8 @@
 import sys
 from pathlib import Path
 
-from matplotlib.ticker import NullFormatter
-
 from figures import style
-from figures.common import finish, grid, script
+from figures.common import finish, script
 from tables.query import Experiment
 from tables.rates import chosen
 
@@ -15,15 +13,15 @@ COLUMNS = 3
 SHOWN = 25
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "field_rates")
     best = set(chosen(runs).values())
     places = dict.fromkeys(entry.named or entry.run.config["dataset"] for entry in runs)
     parts = dict.fromkeys(place.partition(", ")[0] for place in places)
-    with style.sheet():
+    with style.sheet(width):
         rows = -(-len(parts) // COLUMNS)
-        fig, panels = grid(rows, COLUMNS, 0.9 + 1.9 * rows)
+        fig, panels = style.grid(rows, COLUMNS, 0.9 + 1.9 * rows, 1.6, across=2)
         for axes, part in zip(panels.flat, parts, strict=False):
             searches = [place for place in places if place.partition(", ")[0] == part]
             top = 0.0
@@ -36,13 +34,15 @@ def draw(results: Path, out: Path) -> list[Path]:
                 axes.plot(x, y, color=look.color, linestyle=look.linestyle, linewidth=0.6)
                 marked = taken.index(True)
                 axes.plot(x[marked], y[marked], color=look.color, marker=look.marker, markersize=4, linestyle="none")
-            axes.set_title(f"{part}: {len(searches)} searches", fontsize=7)
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set(title=f"{part}: {len(searches)} searches", xscale="log", xlabel="learning rate")
+            axes.set_ylabel("mean worker (%)")
+            axes.set_xticks([rate for rate in (0.01, 0.1, 1) if axes.get_xlim()[0] <= rate <= axes.get_xlim()[1]])
+            axes.set_xticks([], minor=True)
             axes.set_ylim(bottom=max(axes.get_ylim()[0], top - SHOWN), top=top + SHOWN / 10)
-            axes.set(xlabel="learning rate", ylabel="mean worker (%)")
         for axes in panels.flat[len(parts) :]:
-            axes.set_visible(False)
+            axes.remove()
+        note = f"markers: the rate chosen; curves that leave below end more than {SHOWN} points under the best"
+        style.key(fig, [], note=note)
         return finish(fig, runs, (), out)
 
 

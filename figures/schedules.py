@@ -4,20 +4,19 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import categories, finish, grid, script, within_percent
+from figures.common import categories, finish, script
 from tables.query import Experiment
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "schedules")
     sizes = sorted(runs.field("workers"))
-    with style.sheet():
-        fig, panels = grid(len(sizes), 2, 0.9 + 1.9 * len(sizes))
+    with style.sheet(width):
+        fig, panels = style.grid(len(sizes), 2, 0.9 + 2.4 * len(sizes), 2.6, sharex="all")
         for row, workers in zip(panels, sizes, strict=True):
             own = runs.select(workers=workers)
-            names = [runs.named(number) or str(number) for number in own.conditions]
-            shown = [name.replace(f", n = {workers}", "").replace(", ", ",\n").replace("_", "\n") for name in names]
+            names = [(runs.named(number) or str(number)).replace(f", n = {workers}", "") for number in own.conditions]
             for axes, column in zip(row, ("mean", "averaged"), strict=True):
                 cells = {
                     variant: [
@@ -25,12 +24,8 @@ def draw(results: Path, out: Path) -> list[Path]:
                     ]
                     for variant in runs.variants
                 }
-                categories(axes, shown, cells)
-                named = "mean worker" if column == "mean" else "averaged model"
-                axes.set(title=f"{named}, {workers} workers", ylabel="test accuracy (%)")
-                axes.tick_params(axis="x", labelsize=5)
-        for axes in panels.flat:
-            within_percent(axes)
+                categories(axes, names, cells, "test accuracy (%)", flat=True)
+                axes.set_title(f"{'mean worker' if column == 'mean' else 'averaged model'}, {workers} workers")
         return finish(fig, runs, runs.variants, out)
 
 

@@ -4,21 +4,21 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import ends, finish, grid, script
+from figures.common import ends, finish, script
 from tables.query import Experiment
 
 #: Beside the full marker of the mean worker.
 AVERAGED = dict(marker="o", markerfacecolor="none", markersize=3, linestyle="none", linewidth=0)
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "skew")
     places = sorted({(config["workers"], -config["dirichlet_alpha"]) for config in runs.configs})
-    with style.sheet():
+    with style.sheet(width):
         most = max(len(runs.select(workers=n, dirichlet_alpha=-a).labels) for n, a in places)
         rows = -(-len(places) // 2)
-        fig, panels = grid(rows, 2, 1 + 0.16 * most * rows)
+        fig, panels = style.grid(rows, 2, 1 + 0.19 * most * rows, 0.5 + 0.14 * most, sharex="all")
         for axes, (workers, alpha) in zip(panels.flat, places, strict=False):
             own = runs.select(workers=workers, dirichlet_alpha=-alpha)
             for place, label in enumerate(own.labels):
@@ -29,20 +29,17 @@ def draw(results: Path, out: Path) -> list[Path]:
                               markersize=look.markersize, linestyle="none", elinewidth=1)  # fmt: skip
                 axes.errorbar(ends([cell.interval("averaged")])[0], [place], color=look.color, **AVERAGED)
             shown = [label.partition(", Dirichlet")[0] for label in own.labels]
-            axes.set_yticks(range(len(shown)), shown, fontsize=5.5, parse_math=False)
+            axes.set_yticks(range(len(shown)), shown, parse_math=False)
             axes.set_ylim(len(shown) - 0.5, -0.5)
             graph = own.field("graph")[0]
-            axes.set(title=f"Dirichlet {-alpha:g}, {graph}, {workers} workers", xlabel="test accuracy (%), open circle: averaged model")
-            within_percent_x(axes)
+            axes.set(
+                title=f"Dirichlet {-alpha:g}, {graph}, {workers} workers",
+                xlabel="test accuracy (%), open circle: averaged model",
+            )
         for axes in panels.flat[len(places) :]:
-            axes.set_visible(False)
+            axes.remove()
+        style.key(fig, [], note="full marker: mean worker; open circle: averaged model")
         return finish(fig, runs, (), out)
-
-
-def within_percent_x(axes) -> None:
-    """Cut a horizontal axis of accuracies at 0 and 100 %."""
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, -2), min(high, 102))
 
 
 if __name__ == "__main__":

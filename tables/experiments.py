@@ -24,7 +24,7 @@ from tables.base import (
     table,
     words,
 )
-from tables.compared import compare, final_accuracy, less_other_judges
+from tables.compared import compare, final_accuracy, less_other_judges, over_conditions
 from tables.field import field
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
@@ -233,4 +233,8 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     **dict.fromkeys(("schedules", "skew", "compression", "local_steps"), compare_today),
     "field": field,
     "judges": partial(compare, extra=less_other_judges),
+    "leader_rates": tuning,
+    "who_leads": partial(compare, extra=over_conditions),
+    "leaders": partial(compare, extra=over_conditions),
+    "proposal": partial(compare, extra=over_conditions),
 }

@@ -25,9 +25,10 @@ from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, line, paper_set, ring, star
-from aldsgd.leaders import ALDSGD, Averaging, Force, best_worker, maximum_degree_worker
+from aldsgd.leaders import ALDSGD, Averaging, Following, Force
 from aldsgd.links import Arcs, Broadcast, Pairs, Reduce
 from aldsgd.network import LocalNetwork
+from aldsgd.selections import best_worker, maximum_degree_worker
 from aldsgd.step import Exchange, Gossip, Step
 from aldsgd.stepper import Acting
 from aldsgd.training import Trainer
@@ -81,13 +82,29 @@ GOSSIP = {
     "led_momentum": BASE.but(core="qg", graph="base:4"),
     "one_peer": BASE.but(method="dpsgd", graph="one_peer"),
 }
+# Models that are read before they are mixed, over several rounds; a number that the move leaves, and steps by the rate.
+PARTS = {
+    "receiver": BASE.but(judge="receiver", selection="soft", sharpness=3.0, graphs=2),
+    "gradient": BASE.but(judge="gradient", selection="rank", shift=0.2, schedule="cosine", timing="rate"),
+}
 CONFIGURATIONS = {
     **METHODS,
+    **PARTS,
     **LEADERS,
     **GOSSIP,
     **{f"{name}_float32": c.but(precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
-    # BatchNorm: running statistics differ between workers, and are needed for the averaged model.
-    "statistics": BASE.but(model="resnet_small", train_images=256, epochs=2, eval_every=1, bn_images=64),
+    # BatchNorm: running statistics differ between workers, and are needed for the averaged model. So do labels, and
+    # what each worker is tested on.
+    "statistics": BASE.but(
+        model="resnet_small",
+        train_images=256,
+        epochs=2,
+        eval_every=1,
+        bn_images=64,
+        split="dirichlet",
+        dirichlet_alpha=1.0,
+        personalised=True,
+    ),
 }
 
 
@@ -96,7 +113,7 @@ def trained(config: RunConfig, world: World) -> dict:
     data = load(config.dataset).subset(config.train_images, config.test_images)
     algorithm = config.algorithm(10)
     leaders, selected = [], {}
-    for kind in (Averaging, Force):
+    for kind in (Averaging, Force, Following):
         selected[kind] = kind.rows
 
         def logged(self, hood, losses, lr, rows=kind.rows):
