@@ -169,7 +169,7 @@ def against_bytes(results: Path, out: Path, width: float = style.PAGE_WIDTH, *, 
         for axes, title in zip(panels, ("mean worker", "averaged model"), strict=False):
             axes.set(title=title, xlabel=shown, xlim=(limits[0][0], limits[1][1]))
         panels[2].set(title="sent by all workers", xlabel="MB")
-        style.plain_log(panels[2])
+        panels[2].set_xscale("log")
         return finish(fig, runs, (), out)
 
 

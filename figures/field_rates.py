@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from matplotlib.lines import Line2D
+
 from figures import style
 from figures.common import finish, script
 from tables.query import Experiment
@@ -42,7 +44,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         for axes in panels.flat[len(parts) :]:
             axes.remove()
         note = f"markers: the rate chosen; curves that leave below end more than {SHOWN} points under the best"
-        style.key(fig, [], note=note)
+        style.key(fig, [Line2D([], [], color="0.3", marker="o", label="a search, in its method's colour")], note=note)
         return finish(fig, runs, (), out)
 
 

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from matplotlib.lines import Line2D
+
 from figures import style
 from figures.common import ends, finish, script
 from tables.query import Experiment
@@ -32,13 +34,11 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             axes.set_yticks(range(len(shown)), shown, parse_math=False)
             axes.set_ylim(len(shown) - 0.5, -0.5)
             graph = own.field("graph")[0]
-            axes.set(
-                title=f"Dirichlet {-alpha:g}, {graph}, {workers} workers",
-                xlabel="test accuracy (%), open circle: averaged model",
-            )
+            axes.set(title=f"alpha {-alpha:g}, {graph}", xlabel="test accuracy (%)")
         for axes in panels.flat[len(places) :]:
             axes.remove()
-        style.key(fig, [], note="full marker: mean worker; open circle: averaged model")
+        mean = Line2D([], [], color="0.3", marker="s", linestyle="none", label="mean worker")
+        style.key(fig, [mean, Line2D([], [], color="0.3", **AVERAGED, label="averaged model")])
         return finish(fig, runs, (), out)
 
 

@@ -19,6 +19,7 @@ from tables.base import Table, methods, plus_minus, scaled
 from tables.experiments import TABLES
 from tables.measures import Measure
 from tables.primary import primary
+from tables.today import leaders_today
 
 #: Workers that differ in ``heterogeneous``: rates two decades apart, and wrong labels.
 RATES = ("lr rises with degree", "lr falls with degree")
@@ -77,6 +78,8 @@ class Numbers:
     def _table(self, name: str) -> Table:
         if name == "primary":
             return primary(self.root)
+        if name == "leaders_today":
+            return leaders_today(self.root)
         return TABLES.get(name, methods)(self.root, name)
 
     def cell(self, name: str, row: str, column: str):

@@ -5,7 +5,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aldsgd.statistics import Interval, holm, p_value, verdict
-from tables.base import PERCENT, REFERENCE, Cell, Table, Unit, caption, mean_only, number, table, words
+from tables.base import (
+    PERCENT,
+    REFERENCE,
+    Cell,
+    Estimate,
+    Table,
+    Unit,
+    caption,
+    mean_only,
+    number,
+    plus_minus,
+    scaled,
+    table,
+    words,
+)
 from tables.compared import core_of
 from tables.query import Experiment, Runs, Unmeasured, experiment
 
@@ -99,11 +113,15 @@ def leaders_today(root: Path) -> Table:
     corrected = holm({str(i): p_value(c.ours.less(c.theirs, "mean")) for i, c in enumerate(found)})
     rows = [
         {
-            "does AL-DSGD add anything": c.question,
-            "where": c.where,
-            "mean worker, difference": PERCENT.gain(c.ours.less(c.theirs, "mean")),
-            "averaged model": PERCENT.gain(c.ours.less(c.theirs, "averaged")),
-            "worst worker": PERCENT.gain(c.ours.less(c.theirs, "worst")),
+            "does AL-DSGD add anything": f"{c.question}: {c.where}",
+            **{
+                f"{column}, difference": Estimate(scaled(c.ours.less(c.theirs, which), 100), signed)
+                for which, column in (
+                    ("mean", "mean worker"),
+                    ("averaged", "averaged model"),
+                    ("worst", "worst worker"),
+                )
+            },
             "rates": " and ".join(f"{runs[0].run.config['lr']:g}" for runs in (c.ours, c.theirs)),
             "p of the mean, Holm": Cell(corrected[str(i)], number),
             "answer": answer(c.ours.less(c.theirs, "mean")),
@@ -117,6 +135,10 @@ def leaders_today(root: Path) -> Table:
     )
     shown = next((run.preset for run in (experiment(root, "schedules"), experiment(root, "skew")) if run), "none")
     return table(f"leaders_today: preset {shown}. {note}{words(PERCENT)}", rows)
+
+
+def signed(difference: Interval) -> str:
+    return plus_minus(difference, "+")
 
 
 def answer(difference: Interval) -> str:

@@ -25,7 +25,8 @@ CUT = {"own_rates", "field_rates", "leader_rates", "who_leads", "proposal", "lea
 #: One name and different limits on purpose: figures and axes whose panels are of data sets or ranges far apart.
 APART = {("own_rates", "mean worker (%)"), ("own_rates", "learning rate"), ("leader_rates", "mean worker (%)"),
          ("leader_rates", "learning rate"), ("final_accuracy", "test accuracy (%)"),
-         ("degree_effect", "degree in graph A"), ("field_rates", "mean worker (%)"), ("field_rates", "learning rate")}  # fmt: skip
+         ("degree_effect", "degree in graph A"), ("field_rates", "mean worker (%)"),
+         ("field_rates", "learning rate")}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
