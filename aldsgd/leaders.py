@@ -319,7 +319,7 @@ METHOD = Method(
         "AL-DSGD on MATCHA": _variant(Look("#CC79A7", "^", "-"), core="matcha"),
         "AL-DSGD, three graphs": _variant(Look("#E69F00", "*", "-", 7), core="dpsgd", graphs=3),
         "AL-DSGD on MATCHA, three graphs": _variant(Look("#7B3294", "h", "-", 5.5), core="matcha", graphs=3),
-        "AL-DSGD on DSGD-AC": _variant(Look("#D62728", "P", "-", 5.5), standard=False, core="dsgd_ac"),
+        "AL-DSGD on DSGD-AC": _variant(None, standard=False, core="dsgd_ac"),
         "AL-DSGD, printed order": _variant(
             Look("#A6761D", "p", ":", 5.5), standard=False, core="dpsgd", order="printed", force_scale="one"
         ),

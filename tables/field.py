@@ -48,7 +48,7 @@ def reached(run: Run, spent: np.ndarray, budget: float) -> float:
 
 def reference(runs: Experiment) -> Runs:
     """The runs of D-PSGD as it is: on one graph, without momentum."""
-    found = runs.select(family=REFERENCE, graphs=1)
+    found = runs.select(method="dpsgd", graphs=1)
     plain = [label for label in found.labels if not found.select(label=label)[0].run.config.get("momentum")]
     return found.select(label=plain[0]) if plain else Runs(())
 

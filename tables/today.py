@@ -20,12 +20,10 @@ from tables.base import (
     table,
     words,
 )
-from tables.compared import core_of
 from tables.query import Experiment, Runs, Unmeasured, experiment
 
-LEADERS, ANNEALED = "AL-DSGD on D-PSGD", "AL-DSGD on DSGD-AC"
 #: Methods that are no corrector of drift.
-PLAIN = (REFERENCE, LEADERS, "all-reduce")
+PLAIN = ("dpsgd", "aldsgd", "allreduce")
 #: Bytes that differ by less count as equal: epochs are whole numbers.
 NEARLY = 0.03
 
@@ -35,7 +33,9 @@ def compare_today(root: Path, name: str) -> Table:
     runs = Experiment(root, name)
     unit, rows = Unit.of(runs), []
     for label in runs.labels:
-        own, other = runs.of(label), runs.counterpart(label, REFERENCE)
+        own = runs.of(label)
+        here, config = runs.select(condition=own[0].condition), own[0].run.config
+        other = first(here.select(method="dpsgd"))
         found = {
             name: label,
             "seeds": Cell(len(own)),
@@ -45,15 +45,21 @@ def compare_today(root: Path, name: str) -> Table:
             f"mean, less {REFERENCE}'s": unit.gain(own.less(other, "mean")),
             f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
         }
-        if runs.cores:
-            found["mean, less its core's"] = unit.gain(own.less(core_of(runs, label), "mean"))
+        if runs.field("core") != [None]:
+            core = first(here.select(method=config["core"])) if config["method"] == "aldsgd" else Runs(())
+            found["mean, less its core's"] = unit.gain(own.less(core, "mean"))
         rows.append(found | {
-            "learning rate": Cell(own[0].run.config["lr"], "{:g}".format),
-            "epochs": Cell(own[0].run.config["epochs"]),
+            "learning rate": Cell(config["lr"], "{:g}".format),
+            "epochs": Cell(config["epochs"]),
             "logical MB": mean_only(own.interval("megabytes")),
         })  # fmt: skip
     note = f"Differences are to {REFERENCE}, or to what a method wraps, under the same condition."
     return table(caption(runs, note, words(unit)), rows)
+
+
+def first(runs: Runs) -> Runs:
+    """Those of the first label."""
+    return runs.select(label=runs[0].label) if runs else runs
 
 
 class Comparison(NamedTuple):
@@ -71,17 +77,17 @@ def comparisons(root: Path) -> Iterator[Comparison]:
     schedules, skew = experiment(root, "schedules"), experiment(root, "skew")
     for place in names(schedules):
         here, moving = schedules.under(place), place.endswith("momentum")
-        pair = here.select(variant=LEADERS), here.select(variant=REFERENCE)
+        pair = here.select(method="aldsgd", core="dpsgd"), here.select(method="dpsgd")
         if place.startswith("hypercube") and not moving:
             yield Comparison("(a) on a hypercube", place, *pair)
         if moving:
             yield Comparison("(b) under momentum", place, *pair)
-        annealed = here.select(variant=ANNEALED), here.select(variant="DSGD-AC")
+        annealed = here.select(method="aldsgd", core="dsgd_ac"), here.select(method="dsgd_ac")
         if all(annealed):
             yield Comparison("(c) to DSGD-AC", place, *annealed)
     for place in names(skew):
         here = skew.under(place)
-        ours = here.select(variant=LEADERS)
+        ours = here.select(method="aldsgd")
         rivals = [other for other in correctors(here) if ours and same_bytes(ours, other)]
         if rivals:
             best = max(rivals, key=lambda other: other.interval("mean").mean)
@@ -96,7 +102,7 @@ def names(runs: Experiment | Unmeasured) -> list[str]:
 def correctors(here: Runs) -> list[Runs]:
     """The runs of each label of a method that corrects drift."""
     found = [here.select(label=label) for label in here.labels]
-    return [runs for runs in found if runs[0].variant not in PLAIN]
+    return [runs for runs in found if runs[0].run.config["method"] not in PLAIN]
 
 
 def same_bytes(ours: Runs, theirs: Runs) -> bool:

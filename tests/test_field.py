@@ -127,7 +127,7 @@ def test_the_four_questions_compare_what_sends_as_much():
     for c in found:
         sent = [runs.interval("megabytes").mean for runs in (c.ours, c.theirs)]
         assert sent[0] == pytest.approx(sent[1], rel=0.03) and len(c.ours) == len(c.theirs) == 5
-        assert "AL-DSGD" in c.ours[0].variant and "AL-DSGD" not in c.theirs[0].variant
+        assert c.ours[0].run.config["method"] == "aldsgd" != c.theirs[0].run.config["method"]
 
 
 def test_the_numbers_of_the_paragraph_stand_in_its_tables():
