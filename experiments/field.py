@@ -30,9 +30,10 @@ from experiments.today import NESTEROV, Row, at_rates
 COMPARED = (
     "no exchange", "D-PSGD (released schedule)", "D-PSGD", "D-PSGD, three graphs", "D-PSGD, combine while adapting",
     "MATCHA", "all-reduce", "AL-DSGD on D-PSGD", "AL-DSGD on MATCHA", "AL-DSGD, three graphs", "AL-DSGD on DSGD-AC",
-    "fading leaders", "DPPF", "EAMSGD", "EASGD", "LGD", "LGRAWA", "LSGD", "LSGD+", "LSGD (released code)", "MGRAWA", "WASGD", "WASGD+",
-    "QG-DSGDm", "DecentLaM", "gradient tracking", "exact diffusion", "exact diffusion with momentum", "D2",
-    "momentum tracking", "DSGD-AC", "SGP", "local SGD", "SlowMo", "DiLoCo", "NoLoCo", "CHOCO-SGD",
+    "fading leaders", "DPPF", "EAMSGD", "EASGD", "LGD", "LGRAWA", "LSGD", "LSGD+", "LSGD (released code)", "MGRAWA",
+    "WASGD", "WASGD+", "QG-DSGDm", "DecentLaM", "gradient tracking", "exact diffusion",
+    "exact diffusion with momentum", "D2", "momentum tracking", "DSGD-AC", "SGP", "local SGD", "SlowMo", "DiLoCo",
+    "NoLoCo", "CHOCO-SGD",
 )  # fmt: skip
 WITH_MOMENTUM = ("D-PSGD", "AL-DSGD on D-PSGD", "all-reduce")
 #: In preset smoke.

@@ -44,6 +44,7 @@ CHOSEN: dict[str, dict[str, float]] = {
     "field, MATCHA": {"lr": 0.2},
     "field, all-reduce": {"lr": 0.4},
     "field, AL-DSGD on MATCHA": {"lr": 0.2},
+    "field, fading leaders": {"lr": 0.2},
     "field, DPPF": {"lr": 0.2},
     "field, EAMSGD": {"lr": 0.02},
     "field, EASGD": {"lr": 0.1},
