@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from aldsgd.defences import Defence
 from aldsgd.engines import ENGINES
 from aldsgd.errors import ConfigError, whole
 from aldsgd.evaluation import POLICIES
+from aldsgd.faults import fault_of
 from aldsgd.links import Link
 from aldsgd.local import check_local
 from aldsgd.precision import PRECISIONS
@@ -32,7 +34,9 @@ class Settings:
     (``aldsgd.tasks.personalised``); eval_every: epochs between tests, the last is always tested;
     interim_images: test samples of the tests before the last, spread over the classes, None for all; precision: a
     name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by
-    the user; device; engine (``aldsgd.engines``).
+    the user; device; engine (``aldsgd.engines``). fault, faulty, lies, fault_strength, fault_from: what is wrong with
+    which workers from which step on (``aldsgd.faults.Fault``); defence, radius, trim, lead_cap: what the workers do
+    about it (``aldsgd.defences.Defence``).
 
     Raises ConfigError for a value that makes no sense.
     """
@@ -65,6 +69,15 @@ class Settings:
     precision: str = "float32"
     link: Link = field(default_factory=Link)
     compute_seconds: float = 0.01
+    fault: str | None = None
+    faulty: Sequence[int] = ()
+    lies: bool = False
+    fault_strength: float | None = None
+    fault_from: int = 0
+    defence: str = "none"
+    radius: float = 1.0
+    trim: int = 1
+    lead_cap: int | None = None
     device: str = "cpu"
     engine: str = "auto"
 
@@ -104,6 +117,9 @@ class Settings:
             if isinstance(value, str) and value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
         check_local(self)
+        object.__setattr__(self, "faulty", tuple(self.faulty))
+        fault_of(self)
+        Defence(self.defence, self.radius, self.trim, self.lead_cap)
 
 
 def several(value) -> bool:

@@ -25,9 +25,12 @@ from tables.base import (
     words,
 )
 from tables.compared import compare, final_accuracy, less_other_judges, over_conditions
+from tables.faults import faults
+from tables.field import field
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
 from tables.rates import sensitivity, tuning
+from tables.today import compare_today
 
 LEADERS = "AL-DSGD on D-PSGD"
 
@@ -227,6 +230,10 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "heterogeneous": compare,
     "tuning": tuning,
     "own_rates": tuning,
+    "faults": faults,
+    "field_rates": tuning,
+    **dict.fromkeys(("schedules", "skew", "compression", "local_steps"), compare_today),
+    "field": field,
     "judges": partial(compare, extra=less_other_judges),
     "leader_rates": tuning,
     "who_leads": partial(compare, extra=over_conditions),
