@@ -37,7 +37,7 @@ COMPARED = (
 )  # fmt: skip
 WITH_MOMENTUM = ("D-PSGD", "AL-DSGD on D-PSGD", "all-reduce")
 #: In preset smoke.
-SHOWN = ("no exchange", "D-PSGD", "all-reduce", "AL-DSGD on D-PSGD", "LSGD", "EASGD", "CHOCO-SGD", "D-PSGD, momentum")
+SHOWN = ("D-PSGD", "all-reduce", "AL-DSGD on D-PSGD", "LSGD", "EASGD", "CHOCO-SGD", "D-PSGD, momentum")
 TAU = 16
 RARE = ("local SGD", "SlowMo", "DiLoCo", "NoLoCo")
 #: Methods that large negative eigenvalues of W, as equal weights have them here, make unstable.

@@ -63,7 +63,7 @@ def rows(base: RunConfig) -> Iterator[Row]:
 
 def configurations(preset: str, seed: int) -> list[Entry]:
     """One entry a row, of which preset smoke has some."""
-    return at_rates(rows, preset, seed, lambda row: "tau = 16" not in row.label)
+    return at_rates(rows, preset, seed, lambda row: "tau = 16" not in row.label and "merge" not in row.label)
 
 
 if __name__ == "__main__":
