@@ -26,7 +26,18 @@ NOISE = ("noise at 2", "noise at 4", "noise at 6")
 LESS = "worst, less D-PSGD's"
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
-THEORY = ("spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "gossip", "rate", "scaling")
+THEORY = (
+    "spectrum",
+    "leader_mixing",
+    "assumptions",
+    "orders",
+    "selection",
+    "lsgd",
+    "gossip",
+    "rate",
+    "scaling",
+    "lies",
+)
 
 
 class Numbers:
