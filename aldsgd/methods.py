@@ -108,8 +108,8 @@ class Method:
     name: on the command line and in records. label: in tables and figures. build: (options, setting) -> Algorithm.
     options: an ``Options`` class. look: None for a colour of its own. variants: label -> Variant, where comparisons
     name more than one. graph: whether it uses the communication graph. core: whether AL-DSGD can wrap it.
-    inner: whether local steps and the like can (whatever is a core, too). place: methods are listed in ascending order
-    of it.
+    inner: whether local steps and the like can (whatever is a core, too). asynchronous: whether it runs in virtual
+    time only. place: methods are listed in ascending order of it.
     """
 
     name: str
@@ -121,6 +121,7 @@ class Method:
     graph: bool = True
     core: bool = False
     inner: bool = False
+    asynchronous: bool = False
     place: int = 100
 
     @property

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from aldsgd.clocks import Clock
 from aldsgd.engines import ENGINES
 from aldsgd.errors import ConfigError, whole
 from aldsgd.evaluation import POLICIES
@@ -31,7 +32,8 @@ class Settings:
     whose columns begin with their name; eval_every: epochs between tests, the last is always tested;
     interim_images: test samples of the tests before the last, spread over the classes, None for all; precision: a
     name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by
-    the user; device; engine (``aldsgd.engines``).
+    the user; clock: train in virtual time (``aldsgd.virtual``), as asynchronous methods always do; device; engine
+    (``aldsgd.engines``).
 
     Raises ConfigError for a value that makes no sense.
     """
@@ -63,6 +65,7 @@ class Settings:
     precision: str = "float32"
     link: Link = field(default_factory=Link)
     compute_seconds: float = 0.01
+    clock: Clock | None = None
     device: str = "cpu"
     engine: str = "auto"
 
@@ -101,6 +104,8 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, str) and value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
+        if self.clock is not None and not self.compute_seconds > 0:
+            raise ConfigError("virtual time needs compute_seconds above 0, the mean seconds of a gradient")
         check_local(self)
 
 

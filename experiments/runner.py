@@ -27,6 +27,7 @@ from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
 from aldsgd.training import Trainer
+from aldsgd.virtual import trainer_for
 from aldsgd.watching import Lines, TensorBoard, bar, everyone
 from aldsgd.world import World, join
 from baselines import registry
@@ -245,9 +246,9 @@ def prepare(config: RunConfig, execution: Execution, world: World | None = None)
     """The run of ``config``, ready to train."""
     build, data, algorithm = parts(config, execution)
     if world is None or world.size == 1:
-        return Trainer(algorithm, build, data, config.settings(execution.device, execution.engine))
+        return trainer_for(algorithm, build, data, config.settings(execution.device, execution.engine))
     network = ProcessNetwork(config.workers, world, algorithm.centres)
-    return Trainer(algorithm, build, data, config.settings(world.device, execution.engine), hosting=network)
+    return trainer_for(algorithm, build, data, config.settings(world.device, execution.engine), hosting=network)
 
 
 def train_run(
@@ -277,7 +278,8 @@ def train_run(
         def opened() -> str:
             # Another process may have completed the run since the store was asked.
             with contextlib.suppress(AlreadyComplete):
-                writer = store.writer(record, made, tuple(trainer.task.metrics), config.also)
+                shown = tuple(trainer.task.metrics), config.also, config.in_virtual_time
+                writer = store.writer(record, made, *shown)
                 writers.append(stack.enter_context(writer))
             return json.dumps(bool(writers))
 
@@ -316,6 +318,7 @@ def train_run(
                 "mixing": trainer.algorithm.description(),
                 "content": {"data": content_hash(trainer.data), "exchanges": trainer.identity()["exchanges"]},
                 "diverged": trainer.diverged,
+                **trainer.account(),
                 "processes": world.size,
                 "wire_bytes": wire_bytes,
                 "seconds_total": time.perf_counter() - began,
