@@ -2,7 +2,7 @@
 
 What:     D-PSGD combining while adapting and AL-DSGD, which send a lost message again and wait, and ADSGD, SWIFT,
           AD-PSGD and asynchronous AL-DSGD, which do not; lognormal times; 0 to 50 % of the messages lost. Each run has
-          the time of 8 epochs of unhindered workers. cpu: Fashion-MNIST, 5,000 images, an MLP, five seeds.
+          the time of 8 epochs of unhindered workers. cpu: Fashion-MNIST, 3,000 images, an MLP, five seeds.
 Command:  python -m experiments.losses --data DIR
 Hardware: one CPU core; 140 runs of about 2 s.
 Expect:   written before the runs. Judged by the mean and the worst worker at the end, each method less itself without

@@ -2,7 +2,7 @@
 
 What:     ADSGD, SWIFT and asynchronous AL-DSGD with leaders of any age, with a bound on it (three gradients) and with
           a weight that fades, where a message is 0 to 16 gradients on its way; lognormal times. Each run has the time
-          of 8 epochs of unhindered workers. cpu: Fashion-MNIST, 5,000 images, an MLP, five seeds.
+          of 8 epochs of unhindered workers. cpu: Fashion-MNIST, 3,000 images, an MLP, five seeds.
 Command:  python -m experiments.staleness --data DIR
 Hardware: one CPU core; 125 runs of about 2 s.
 Expect:   written before the runs. Judged by the mean and the worst worker at the end, paired by seed. Staleness costs
