@@ -233,12 +233,11 @@ class AsynchronousTrainer(VirtualTrainer):
     def told(self):
         events = self.events
         uses, total = (sum(part) for part in zip(*events.aged, strict=True))
-        known = {
-            "aged": [total / uses if uses else None for uses, total in events.aged],
-            "mean": total / uses,
-            "most": events.oldest,
-        }
-        return (known if uses else dict.fromkeys(("aged", "mean", "most"))) | {
+        known = dict.fromkeys(("aged", "mean", "most"))
+        if uses:
+            known["aged"] = [total / uses if uses else None for uses, total in events.aged]
+            known |= {"mean": total / uses, "most": events.oldest}
+        return known | {
             "step": sum(events.count) // self.algorithm.n,
             "taken": events.count,
             "computing": events.computing,
