@@ -10,6 +10,7 @@ import pandas as pd
 from aldsgd.graphs import Topology, parse, parse_set
 from aldsgd.runs import Run
 from aldsgd.statistics import mean_interval
+from tables import virtual
 from tables.base import (
     PERCENT,
     REFERENCE,
@@ -228,4 +229,7 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "tuning": tuning,
     "own_rates": tuning,
     "judges": partial(compare, extra=less_other_judges),
+    "stragglers": virtual.stragglers,
+    "losses": virtual.losses,
+    "staleness": virtual.staleness,
 }
