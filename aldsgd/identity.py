@@ -11,7 +11,7 @@ from aldsgd.settings import Settings, several
 from aldsgd.step import Step
 
 #: Settings that came after the first checkpoints, which know nothing of them, and what they stand for there.
-LATER = {"also": (), "interim_images": None, "split_seed": None, "clock": None}
+LATER = {"also": (), "interim_images": None, "split_seed": None, "clock": None, "real": False}
 
 
 def identity_of(trainer) -> dict:

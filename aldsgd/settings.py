@@ -32,8 +32,8 @@ class Settings:
     whose columns begin with their name; eval_every: epochs between tests, the last is always tested;
     interim_images: test samples of the tests before the last, spread over the classes, None for all; precision: a
     name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by
-    the user; clock: train in virtual time (``aldsgd.virtual``), as asynchronous methods always do; device; engine
-    (``aldsgd.engines``).
+    the user; clock: train in virtual time (``aldsgd.virtual``), as asynchronous methods do; real: or else in real
+    time, between processes (``aldsgd.peers``); device; engine (``aldsgd.engines``).
 
     Raises ConfigError for a value that makes no sense.
     """
@@ -66,6 +66,7 @@ class Settings:
     link: Link = field(default_factory=Link)
     compute_seconds: float = 0.01
     clock: Clock | None = None
+    real: bool = False
     device: str = "cpu"
     engine: str = "auto"
 

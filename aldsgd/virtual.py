@@ -34,10 +34,14 @@ def trainer_for(algorithm, build, data, settings, loss=None, hosting=None) -> Tr
     Raises ConfigError where that is to be spread over processes.
     """
     asynchronous = isinstance(algorithm, Asynchronous)
+    if settings.real:
+        from aldsgd.peers import PeerTrainer
+
+        return PeerTrainer(algorithm, build, data, settings, loss, hosting)
     if not asynchronous and settings.clock is None:
         return Trainer(algorithm, build, data, settings, loss, hosting)
     if hosting is not None and hosting.size > 1:
-        raise ConfigError("virtual time runs in one process; start it without torchrun")
+        raise ConfigError("virtual time runs in one process; start it without torchrun, or with --real")
     settings = settings if settings.clock else replace(settings, clock=Clock())
     return (AsynchronousTrainer if asynchronous else VirtualTrainer)(algorithm, build, data, settings, loss)
 

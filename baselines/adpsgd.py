@@ -18,6 +18,8 @@ class ADPSGD(Asynchronous):
         graphs: a Topology, or several, of which the union counts. seed: of the random neighbours.
     """
 
+    meets = "pairs"
+
     def __init__(self, graphs, seed=0, allow_disconnected=False):
         graphs = as_graphs(graphs, allow_disconnected)
         self.n, self.draw = graphs[0].n, uniform("random neighbour", seed)

@@ -12,7 +12,7 @@ from aldsgd.methods import Look, Method, Variant
 class AsynchronousServer(Asynchronous):
     """The asynchronous parameter server of n workers; momentum and the like are the server's."""
 
-    centres, centre_moves = 1, True
+    centres, centre_moves, meets = 1, True, "server"
 
     def __init__(self, n: int):
         self.n = n

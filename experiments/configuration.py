@@ -89,6 +89,9 @@ class RunConfig:
     virtual: bool = option(
         False, "train a synchronous method in virtual time, as asynchronous ones always are", recorded=False
     )
+    real: bool = option(
+        False, "run an asynchronous method in real time, one process of torchrun for each worker", recorded=False
+    )
     times: str = option(
         "constant",
         "time of a gradient in virtual time, of mean compute-seconds; trace:FILE, or one of",
@@ -158,12 +161,14 @@ class RunConfig:
         found |= {} if self.times in ("lognormal", "pareto") else {"time_shape": "--times lognormal or pareto"}
         if not self.in_virtual_time:
             found |= dict.fromkeys((f.name for f in fields(Clock)), "--virtual or an asynchronous method")
-        return found | ({"virtual": "a synchronous method"} if self.parts[0][0].asynchronous else {})
+        return found | (
+            {"virtual": "a synchronous method"} if self.parts[0][0].asynchronous else {"real": "an asynchronous method"}
+        )
 
     @property
     def in_virtual_time(self) -> bool:
         """Whether it trains in virtual time."""
-        return self.virtual or self.parts[0][0].asynchronous
+        return self.virtual or self.parts[0][0].asynchronous and not self.real
 
     def record(self) -> dict:
         """The configuration as a flat dictionary that JSON can hold; equal runs have equal records.

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,13 @@ from aldsgd.links import Arcs, Broadcast, Pairs, Reduce
 from aldsgd.network import LocalNetwork
 from aldsgd.step import Exchange, Gossip, Step
 from aldsgd.stepper import Acting
+from aldsgd.topology import Topology
 from aldsgd.training import Trainer
+from aldsgd.virtual import trainer_for
 from aldsgd.world import World, join
+from baselines.adpsgd import ADPSGD
 from baselines.allreduce import AllReduce
+from baselines.async_server import AsynchronousServer
 from baselines.dpsgd import DPSGD
 from experiments.command import command
 from experiments.configuration import RunConfig
@@ -268,6 +272,38 @@ def lost(world: World, folder: Path, how: str, method: str) -> None:
         take(algorithm, t, hosting, models, models.clone(), 0.1, torch.zeros(len(models)))
 
 
+def peers(world: World, folder: Path, method: str, killed: str = "") -> None:
+    """Real asynchrony on random connected graphs, one worker a process; killed: rank 2 is, at its fifth gradient."""
+    found = []
+    for seed in range(1 if killed else 3):
+        draws = np.random.default_rng(seed)
+        edges = {(int(draws.integers(i)), i) for i in range(1, world.size)}
+        edges |= {(i, j) for j in range(world.size) for i in range(j) if draws.random() < 0.3}
+        graph = Topology.from_edges(world.size, sorted(edges))
+        algorithm = ADPSGD(graph, seed) if method == "pairs" else AsynchronousServer(world.size)
+        config, hosting = BASE.but(train_images=640), ProcessNetwork(world.size, world, algorithm.centres)
+        settings = replace(config.settings(), real=True, lr=0.0 if method == "pairs" else 0.5, epochs=2)
+        data = load(config.dataset).subset(config.train_images, config.test_images)
+        trainer = trainer_for(algorithm, config.build(data), data, settings, hosting=hosting)
+        if killed and world.rank == 2:
+            compute = trainer.workers.compute_gradients
+
+            def deadly(inputs, targets, step, compute=compute):
+                if step == 4:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return compute(inputs, targets, step)
+
+            trainer.workers.compute_gradients = deadly
+        before = hosting.mean_row(trainer.state.x[:1])
+        rows = trainer.run().rows
+        drift = (hosting.mean_row(trainer.state.x[:1]) - before).abs().max().item()
+        if world.rank == 0:
+            last = [rows[-1][name] for name in ("consensus_distance", "train_loss", "logical_bytes")]
+            found.append([drift, trainer.met, trainer.refused, *last])
+    if world.rank == 0:
+        np.save(folder / f"peers_{method}.npy", np.array(found, dtype=float))
+
+
 def wrong(world: World, folder: Path, when: str) -> None:
     """Rank 1 alone finds a mistake of the user: before training, or in its midst."""
 
@@ -297,6 +333,7 @@ JOBS = {
     "equality": equality,
     "graph": graph,
     "lost": lost,
+    "peers": peers,
     "wrong": wrong,
     "uneven": uneven,
     "apart": apart,
@@ -335,7 +372,7 @@ def work(job: str, session, timeout: float, folder: Path, arguments: list[str]) 
 def main() -> None:
     (job, *arguments), size, folder = sys.argv[1].split(":"), int(sys.argv[2]), Path(sys.argv[3])
     os.environ |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    timeout = 4.0 if job == "lost" else 40.0
+    timeout = 4.0 if job == "lost" or arguments[1:] == ["killed"] else 40.0
     if job == "equality":
         prepare_once()
     children = {}
