@@ -11,8 +11,8 @@ RESULTS ?= results
 OUT    ?= $(if $(filter results,$(RESULTS)),figures,$(RESULTS))
 
 THEORY := theory_spectrum theory_leader_mixing theory_orders theory_assumptions theory_rate theory_selection \
-	theory_scaling theory_lsgd
-DRAWN  := $(filter-out theory_orders theory_lsgd,$(THEORY)) theory_leader_map
+	theory_scaling theory_lsgd theory_gossip
+DRAWN  := $(filter-out theory_orders theory_lsgd theory_gossip,$(THEORY)) theory_leader_map
 
 .PHONY: quickstart experiments theory figures tables test lint format clean
 
@@ -43,6 +43,7 @@ tables: $(VENV)/installed
 	$(BIN)/python paper_tables.py --claims
 	$(BIN)/python paper_tables.py --into README.md
 	$(BIN)/python paper_tables.py --into docs/methods.md
+	$(BIN)/python paper_tables.py --into docs/rerun.md
 	$(BIN)/python theory_report.py
 else
 tables: $(VENV)/installed

@@ -24,13 +24,14 @@ from aldsgd.statistics import Interval
 from tables import claims
 from tables.base import Cell, Estimate, Table, methods
 from tables.catalogue import catalogue
+from tables.cost import cost
 from tables.experiments import TABLES
 from tables.primary import primary
 
 
 def table(name: str, root: Path | str = "results") -> Table:
     """The table of an experiment, or one across them. Raises ConfigError for an unknown one, or without its runs."""
-    across = {"claims": claims.overview, "primary": primary, "methods": catalogue}
+    across = {"claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost}
     if name not in (known := dict.fromkeys((*across, *TABLES, *names(root)))):
         raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
     return across[name](Path(root)) if name in across else TABLES.get(name, methods)(Path(root), name)

@@ -58,7 +58,8 @@ class CHOCO(Wrapper):
         from aldsgd.codecs import uniform
 
         for i, row in enumerate(rows):
-            row.copy_(self.codec(row, uniform(self.seed, workers[i : i + 1], taken[i], len(row))))
+            drawn = uniform(self.seed, workers[i : i + 1], taken[i], len(row)) if self.codec.random else None
+            self.codec.compress_(row, drawn)
 
     def settle(self, step, state, local):
         state.heard.add_(state.q)

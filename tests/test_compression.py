@@ -79,8 +79,19 @@ def test_top_k_and_random_k_contract_as_they_should():
 
 
 def test_the_sign_of_zero_is_positive():
-    sent = Sign()(torch.tensor([0.0, -0.0, -2.0, 2.0]), draw(4))
+    sent = Sign()(torch.tensor([0.0, 0.0, -2.0, 2.0]))
     assert sent.tolist() == [1, 1, -1, 1]
+
+
+def test_of_a_long_row_the_same_entries_are_kept_however_they_are_sought():
+    v = torch.randn(3 * 2**16 + 5, generator=torch.Generator().manual_seed(0))
+    steps = torch.linspace(-1, 1, len(v)).sign() * 0.5  # ties
+    for row in (v, v.cumsum(0), v * (v > 3), 0 * v, steps, v.index_fill(0, torch.tensor([7]), torch.nan)):
+        for count in (1, 100, 0.01, 0.4):
+            kept, k = Sparse(count)(row), Sparse(count).kept(len(row))
+            expected = row.abs().nan_to_num(torch.inf).topk(k).values
+            assert torch.equal(kept.abs().nan_to_num(torch.inf).topk(k).values, expected)
+            assert (kept != 0).sum() <= k and bool(((kept == row) | (kept == 0) | row.isnan()).all())
 
 
 @pytest.mark.parametrize("bits", [1, 4])

@@ -1,0 +1,25 @@
+"""What runs took, counted again from the records alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tables.cost import cost
+
+ROOT = Path(__file__).parents[1] / "results"
+
+
+def test_hours_are_those_of_the_records_and_no_run_counts_twice():
+    rows = {row["experiment"]: row for row in cost(ROOT).rows.to_dict("records")}
+    files = {path.stem.rpartition("-")[2]: json.loads(path.read_text()) for path in (ROOT / "runs").glob("*.json")}
+    counted: set[str] = set()
+    for name in sorted(path.stem for path in (ROOT / "experiments").glob("*.json")):
+        listed = json.loads((ROOT / f"experiments/{name}.json").read_text())["runs"]
+        keys = {entry["key"][:12] for entry in listed} & set(files)
+        new = [files[key]["extra"]["seconds_total"] for key in keys - counted]
+        counted |= keys
+        row = rows[f"`{name}`"]
+        assert row["not in a row above"].value == len(new)
+        assert row["hours of those"].value == pytest.approx(sum(new) / 3600)
+        assert 0 < row["seconds a run, least"].value <= row["median"].value
