@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError
 from aldsgd.links import AllReduce
-from aldsgd.neighbourhood import Neighbourhood
 from aldsgd.step import Exchange, Step
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Gossip(Asynchronous):
         self.core, self.n = core, core.n
         self._known: dict[Exchange, tuple] = {}
         self._last: tuple = (None, None)
-        self.table(0)
+        self.exchange(core.step(0))
 
     def table(self, t: int) -> tuple[list, list, list]:
         """(whom each worker hears, itself first; with which weights; who hears it, in the order of the rounds), n lists
@@ -72,6 +71,8 @@ class Gossip(Asynchronous):
         if exchange not in self._known:
             if len(self._known) > 4096:  # a schedule that never repeats
                 self._known.clear()
+            from aldsgd.neighbourhood import Neighbourhood  # with torch
+
             hood = Neighbourhood(self.n, exchange.links, range(self.n))
             rows, cols, weights = hood.row.tolist(), hood.col.tolist(), exchange.rule.rows(hood, None, 0.0).tolist()
             heard, weighed, hearers = ([[] for _ in range(self.n)] for _ in range(3))

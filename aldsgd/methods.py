@@ -164,4 +164,7 @@ def from_class(name: str, own: type) -> Method:
             known["rotation"] = setting.rotation
         return own(setting.workers if first.name == "n" else setting.topologies, **asdict(chosen), **known)
 
-    return Method(name, own.__name__, build, options, graph=first.name != "n")
+    from aldsgd.asynchronous import Asynchronous
+
+    asynchronous = issubclass(own, Asynchronous)
+    return Method(name, own.__name__, build, options, graph=first.name != "n", asynchronous=asynchronous)

@@ -143,6 +143,11 @@ class VirtualTrainer(Trainer):
     def progress(self, epoch, rows):
         return super().progress(epoch, rows) | {"virtual": {"steps": self.taken, "clock": vars(self.clock.now)}}
 
+    def _check(self, snapshot):
+        super()._check(snapshot)
+        if set(snapshot.state["virtual"]) != set(self.progress(1, [])["virtual"]):
+            raise ValueError("its virtual clock is missing")
+
     def restore(self, state):
         super().restore(state)
         self.taken, self.clock.now = state["virtual"]["steps"], Moment(**state["virtual"]["clock"])

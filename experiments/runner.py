@@ -15,6 +15,7 @@ import torch
 
 from aldsgd.algorithm import checked
 from aldsgd.checkpoint import Checkpoints
+from aldsgd.clocks import ComputeTimes
 from aldsgd.data import split, steps_per_epoch
 from aldsgd.datasets import Data, content_hash, load
 from aldsgd.distributed import ProcessNetwork
@@ -236,6 +237,8 @@ def check(config: RunConfig, execution: Execution) -> None:
         config.dirichlet_alpha,
         config.min_shard,
     )
+    if config.in_virtual_time:
+        ComputeTimes(config.settings().clock, config.workers, config.seed, 1, config.compute_seconds)
     if config.augment and data.train_inputs.ndim != 4:
         raise ConfigError("--augment needs images (N, C, H, W), and these are none; leave it out")
     if isinstance(config.lr, tuple) and len(config.lr) != algorithm.n:
