@@ -326,8 +326,7 @@ class Trainer:
         Raises ConfigError where it is of another run.
         """
         snapshot = checkpoints.newest(self._check) if self.hosting.rank == 0 else None
-        epoch = self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)
-        if epoch == 0:
+        if (epoch := self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)) == 0:
             return 0, []
         if snapshot is not None:
             self.restore(snapshot.state)
@@ -389,7 +388,7 @@ def train(
     if unknown := set(settings) - {f.name for f in fields(Settings)}:
         known = ", ".join(f.name for f in fields(Settings))
         raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {known}")
-    from aldsgd.virtual import trainer_for
+    from aldsgd.virtual import trainer_for  # which derives from this module
 
     chosen, algorithm = Settings(**settings), checked(algorithm)
     if launched()[1] == 1:

@@ -232,4 +232,5 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "stragglers": virtual.stragglers,
     "losses": virtual.losses,
     "staleness": virtual.staleness,
+    "async_scale": virtual.scale,
 }

@@ -111,6 +111,33 @@ def stragglers(root: Path, name: str) -> Table:
     return table(caption(runs, note, words(unit)), rows)
 
 
+def scale(root: Path, name: str) -> Table:
+    """Every method with every number of workers, less its synchronous form, and how many gradients it makes of that."""
+    runs = Experiment(root, name)
+    unit, rows = Unit.of(runs), []
+
+    def gradients(own: Runs) -> float | None:
+        return float(np.mean([entry.run.final["gradients"] for entry in own])) if own else None
+
+    for label in runs.labels:
+        own = runs.of(label)
+        waiting = beside(runs, label, FORMS.get(own[0].variant))
+        slower = gradients(waiting)
+        rows.append(
+            {
+                name: label,
+                "seeds": Cell(len(own)),
+                "gradients": Cell(gradients(own), "{:.0f}".format),
+                "times its synchronous form's": Cell(gradients(own) / slower if slower else None, "{:.2f}".format),
+                **{f"{column} worker": unit.show(own.interval(column)) for column in ("mean", "worst")},
+                "averaged model": unit.show(own.interval("averaged")),
+                "mean, less its synchronous form's": unit.gain(own.less(waiting, "mean")),
+            }
+        )
+    note = "All runs have the same virtual time for each worker; gradients: of all workers together."
+    return table(caption(runs, note, words(unit)), rows)
+
+
 def losses(root: Path, name: str) -> Table:
     """Every method at every share of lost messages, less itself without losses."""
     runs = Experiment(root, name)
