@@ -1,8 +1,8 @@
 """Claim under test: not waiting gains more the more workers there are, since the slowest of many is slower.
 
 What:     D-PSGD combining while adapting, all-reduce, ADSGD, AD-PSGD, the asynchronous server and asynchronous AL-DSGD
-          with leaders of any age; 8, 32 and 128 workers on an exponential graph, exponential times; each run has the time of as many
-          gradients of a worker. cpu: Fashion-MNIST, 3,000 images, an MLP, five seeds; paper: also 512 workers.
+          with leaders of any age; 8, 32 and 128 workers on an exponential graph, exponential times; each run has the
+          time of as many gradients of a worker. cpu: Fashion-MNIST, 3,000 images, an MLP, five seeds; paper: also 512.
 Command:  python -m experiments.async_scale --data DIR
 Hardware: one CPU core; 90 runs of 1 to 30 s.
 Expect:   written before the runs. Gradients, of all workers together, beside those of the synchronous form: the mean of
