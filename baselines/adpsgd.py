@@ -57,5 +57,5 @@ METHOD = Method(
     lambda options, setting: ADPSGD(setting.topologies, setting.seed, setting.disconnected),
     asynchronous=True,
     place=210,
-    variants={"AD-PSGD": Variant({"method": "adpsgd"}, Look("#7570B3", "s", ":"), standard=False)},
+    variants={"AD-PSGD": Variant({"method": "adpsgd"}, Look("#332288", "s", ":"), standard=False)},
 )

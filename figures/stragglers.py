@@ -34,7 +34,9 @@ def draw(results: Path, out: Path) -> list[Path]:
                 mean, low, high = (unit.scale * part for part in band(values))
                 style.curve(axes, place, variant, seconds[values.index].to_numpy(), mean, low, high)
         slow = f"one worker {factors[chosen]:g} times slower" if factors[chosen] else "times that differ"
-        axes.set(title=slow, xlabel="virtual time (s)")
+        interim = runs[0].run.config.get("interim_images")
+        told = f"; before the last, tests on {interim} images" if interim else ""
+        axes.set(title=slow, xlabel=f"virtual time (s){told}")
         series = {v: gains(runs, v, FORMS[v]) for v in runs.variants if v in FORMS}
         ticks = sorted({factor for by_factor in series.values() for factor in by_factor})
         shown = {
