@@ -42,8 +42,7 @@ ifeq ($(RESULTS),results)
 tables: $(VENV)/installed
 	$(BIN)/python paper_tables.py --claims
 	$(BIN)/python paper_tables.py --into README.md
-	$(BIN)/python paper_tables.py --into docs/methods.md
-	$(BIN)/python paper_tables.py --into docs/rerun.md
+	set -e; for page in docs/methods.md docs/rerun.md docs/theory.md; do $(BIN)/python paper_tables.py --into $$page; done
 	$(BIN)/python theory_report.py
 else
 tables: $(VENV)/installed

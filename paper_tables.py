@@ -3,7 +3,7 @@
     python paper_tables.py                                      every table whose experiment has been run
     python paper_tables.py --table quickstart --format latex --out quickstart.tex
     python paper_tables.py --claims                             writes CLAIMS.md
-    python paper_tables.py --into README.md                     renews the tables between the marks of a text
+    python paper_tables.py --into README.md                     renews the tables and numbers between a text's marks
 
 A table is found by its experiment's name: ``tables.experiments`` has those that need one of their own.
 """
@@ -26,12 +26,16 @@ from tables.base import Cell, Estimate, Table, methods
 from tables.catalogue import catalogue
 from tables.cost import cost
 from tables.experiments import TABLES
+from tables.flat import flat
 from tables.primary import primary
+from tables.promises import promises
+from tables.prose import NUMBER, Numbers
 
 
 def table(name: str, root: Path | str = "results") -> Table:
     """The table of an experiment, or one across them. Raises ConfigError for an unknown one, or without its runs."""
-    across = {"claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost}
+    across = {"claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost, "flat": flat,
+              "promises": promises}  # fmt: skip
     if name not in (known := dict.fromkeys((*across, *TABLES, *names(root)))):
         raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
     return across[name](Path(root)) if name in across else TABLES.get(name, methods)(Path(root), name)
@@ -106,16 +110,19 @@ def render(name: str, root: Path | str = "results", layout: str = "markdown") ->
 
 
 def renew(text: str, root: Path | str = "results") -> str:
-    """``text`` with every table between ``<!-- table: NAME -->`` and ``<!-- end -->`` made anew.
+    """``text`` with every table between ``<!-- table: NAME -->`` and ``<!-- end -->`` made anew, and every number
+    between ``<!-- = NAME -->`` and ``<!-- / -->`` (``tables.prose``).
 
-    Raises ConfigError for an unknown table, as ``render`` does, and where the text has no such mark.
+    Raises ConfigError for an unknown table or number, as ``render`` does, and where the text has no such mark.
     """
+    numbers = Numbers(root)
 
     def made(mark: re.Match) -> str:
         return f"<!-- table: {mark[1]} -->\n{render(mark[1], root)}\n<!-- end -->"
 
     text, count = re.subn(r"<!-- table: (\S+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
-    if not count:
+    text, more = NUMBER.subn(lambda mark: f"<!-- = {mark[1]} -->{numbers.text(mark[1])}<!-- / -->", text)
+    if not count + more:
         raise ConfigError("the text has no table to renew; mark one with <!-- table: NAME --> and <!-- end -->")
     return text
 
@@ -137,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--claims", action="store_true", help="write the list of the paper's claims (CLAIMS.md) instead"
     )
-    parser.add_argument("--into", type=Path, metavar="FILE", help="renew the tables between the marks of FILE")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="renew tables and numbers between the marks of FILE")
     options = parser.parse_args(arguments)
     out = options.into or options.out or (Path("CLAIMS.md") if options.claims else None)
     try:

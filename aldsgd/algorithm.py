@@ -6,7 +6,7 @@ rows meet and with which coefficients, a pure function of t, so nothing about th
 knows where the workers live: in one process or in several. torch is never imported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,8 @@ class Algorithm:
     state: Mapping[str, str | int] = {}
     #: Coefficients by name that can make a run diverge where they are above one.
     coefficients: Mapping[str, float] = {}
-    #: Whether some of its steps judge by a second mini-batch.
-    second_draw = False
+    #: By which of ``aldsgd.step.DRAWS`` some of its steps judge. shared: samples that all workers share for that.
+    draw, shared = "batch", 0
 
     def step(self, t: int) -> Step:
         """What is exchanged at step t."""
@@ -86,11 +86,14 @@ def started(algorithm: Algorithm, rows: "Tensor", sizes: Sequence[int]) -> Simpl
 
 
 class Heard:
-    """What decides who leads in one step, as its exchanges need it: losses, or other scores; each is sent once."""
+    """What decides who leads in one step, as its exchanges need it: losses, or other scores; each is sent once.
 
-    def __init__(self, network, step: Step, state: SimpleNamespace, second: "Tensor | None" = None):
+    Args: as of ``advance``.
+    """
+
+    def __init__(self, network, step: Step, state: SimpleNamespace, second: "Tensor | None" = None, on_next=None):
         self.network, self.mode, self.judge, self.state, self.second = network, step.losses, step.judge, state, second
-        self._sent = {}
+        self.on_next, self._sent = on_next, {}
 
     @property
     def losses(self) -> "Tensor":
@@ -109,7 +112,10 @@ class Heard:
         if self.mode == "all":
             return self.everyone()[hood.col.clamp(max=len(self.everyone()) - 1)]
         if id(hood) not in self._sent:
-            self._sent[id(hood)] = self.network.exchange_losses(self.losses, hood)
+            if self.judge == "receiver":
+                self._sent[id(hood)] = self.on_next(hood.row.tolist(), self.network.heard(self.state.x, hood))
+            else:
+                self._sent[id(hood)] = self.network.exchange_losses(self.losses, hood)
         return self._sent[id(hood)]
 
     def everyone(self) -> "Tensor":
@@ -128,6 +134,7 @@ def advance(
     local,
     losses: "Tensor",
     second: "Tensor | None" = None,
+    on_next: "Callable[[Sequence[int], Sequence[Tensor]], Tensor] | None" = None,
 ):
     """One iteration in place.
 
@@ -135,11 +142,12 @@ def advance(
         step: ``algorithm.step(t)``. network: where the workers live, and how rows pass between them
         (``aldsgd.network``). state: ``x`` (w + c, P), the models of the hosted workers and centres, and the method's
         own tensors. gradients: (w, P). local: the local rule. losses: (w,), of the mini-batches. second: (w,), of the
-        second ones, where the step judges by them.
+        second ones or the shared samples, where the step judges by them. on_next: (positions of hosted workers, models
+        (P,)) -> losses (E,) of each model on the worker's next mini-batch, where receivers judge.
     """
     state.losses = losses
     algorithm.observe(step, state)
-    heard = Heard(network, step, state, second)
+    heard = Heard(network, step, state, second, on_next)
     for exchange in step.before:
         meet(exchange, network, state, heard, local.lr)
     algorithm.move(step, state, gradients, local)

@@ -14,7 +14,7 @@ import numpy as np
 
 from aldsgd.errors import ConfigError, brief, checked_counts, checked_numbers
 from aldsgd.links import AllReduce, Broadcast, Link, ServerReduce
-from aldsgd.step import Step, costs
+from aldsgd.step import FORWARD, Step, costs
 from aldsgd.streams import rng
 
 TIMES = ("constant", "exponential", "lognormal", "pareto")
@@ -214,13 +214,13 @@ class SynchronousClock:
     goes on at the same time as the gradient. A lost message is sent again.
 
     Args:
-        n: workers. centres: rows without data. times: when gradients end. row: for each tensor that may travel,
-            (numbers in a row, bytes of each). link: between workers. compute_seconds: in a unit. loss: probability that
+        n: workers. centres: rows without data. times: when gradients end. meter: knows what travels, and what judging
+            takes. link: between workers. compute_seconds: in a unit. loss: probability that
             a message is lost. seed: of the losses.
     """
 
-    def __init__(self, n, centres, times: ComputeTimes, row, link: Link, compute_seconds: float, loss: float, seed):
-        self.n, self.times, self.row, self.link = n, times, row, link
+    def __init__(self, n, centres, times: ComputeTimes, meter, link: Link, compute_seconds: float, loss: float, seed):
+        self.n, self.times, self.meter, self.link = n, times, meter, link
         self.unit, self.loss, self.coin = compute_seconds, loss, uniform("lost messages", seed)
         self.now = Moment([0.0] * (n + centres), [0] * n, 0.0, [0] * (n + centres), 0)
         self._costs: dict[Step, list[tuple[int, int, float]]] = {}
@@ -231,16 +231,17 @@ class SynchronousClock:
         if step not in self._costs:
             if len(self._costs) > 4096:  # a schedule that never repeats
                 self._costs.clear()
-            self._costs[step] = costs(step, self.row, self.n, self.link)
+            self._costs[step] = costs(step, self.meter.row, self.n, self.link)
         bill, begun = list(self._costs[step]), list(found.ready)
         told = bill.pop(0)[2] / self.unit if len(bill) > len(step.exchanges) else None
         exchanges = list(zip(step.exchanges, (seconds / self.unit for *_, seconds in bill), strict=True))
         if step.ahead is not None:
             self._exchange(found, *exchanges.pop(0))
+        judging = FORWARD * step.passes(self.meter.shared)
         for worker in range(self.n) if step.acting is None else step.acting:
             end = self.times.end(worker, found.taken[worker], begun[worker])
             found.computing += self.times(worker, found.taken[worker])
-            found.ready[worker] = max(found.ready[worker], end)
+            found.ready[worker] = max(found.ready[worker], end) + judging * self.times.factors[worker]
             found.taken[worker] += 1
         if told is not None:
             self._together(found, range(self.n), told, self.n - 1)

@@ -143,6 +143,18 @@ class ProcessNetwork(LocalNetwork):
         self._posted = [(crossing, slots, self._send(crossing, models, slots)) for crossing, slots in flights]
 
     @timed
+    def heard(self, models, hood):
+        self.post(models, hood)
+        found = {}
+        for crossing, slots, flight in self._posted:
+            self._wait(flight)
+            found |= {entry: slot for (entry, _), slot in zip(crossing.receives, slots, strict=True)}
+        # They have arrived: what is left for ``mix`` is to add them.
+        self._posted = [(crossing, slots, ()) for crossing, slots, _ in self._posted]
+        first = self.hosted.start
+        return [found[e] if e in found else models[worker - first] for e, worker in enumerate(hood.col.tolist())]
+
+    @timed
     def mix(self, models, rows, hood, codec=None):
         """X <- C X for the hosted rows: each received row is accumulated once, in place, with its coefficient."""
         if isinstance(hood.links, Broadcast):

@@ -59,7 +59,8 @@ class Evaluator:
 
     @torch.no_grad()
     def workers(self, workers: Workers, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
-        """The loss and each metric of the hosted workers by name, (w,) float64 on the CPU."""
+        """The loss and each metric of the hosted workers by name, (w,) float64 on the CPU; of a metric with a test set
+        for each worker, each on its own."""
         with contextlib.ExitStack() as kept:
             for module in workers.modules:
                 kept.enter_context(untouched(module))
@@ -68,7 +69,9 @@ class Evaluator:
                 elif self.policy == "fresh":
                     self._reestimate(module, workers)
                 module.eval()
-            return self._test(workers.outputs, len(workers.modules), workers)
+            found = self._test(workers.outputs, len(workers.modules), workers)
+        own = torch.arange(len(workers.modules)), torch.tensor(workers.hosted)
+        return {name: values[own] if values.ndim > 1 else values for name, values in found.items()}
 
     @torch.no_grad()
     def averaged_state(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, Tensor]:
@@ -78,11 +81,12 @@ class Evaluator:
 
     @torch.no_grad()
     def averaged(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> dict[str, float]:
-        """The loss and each metric of the model with parameters ``row`` (P,): the workers' mean, or a centre."""
+        """The loss and each metric of the model with parameters ``row`` (P,): the workers' mean, or a centre; the mean
+        over test sets where each worker has one."""
         with self._model(workers, row, mean_statistics) as model:
             model.eval()
             found = self._test(lambda inputs: outputs(model, inputs, workers)[None], 1, workers)
-        return {name: value.item() for name, value in found.items()}
+        return {name: value.mean().item() for name, value in found.items()}
 
     @contextlib.contextmanager
     def _model(self, workers: Workers, row: Tensor, mean_statistics: list[Tensor]) -> Iterator[nn.Module]:

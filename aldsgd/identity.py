@@ -11,7 +11,9 @@ from aldsgd.settings import Settings, several
 from aldsgd.step import Step
 
 #: Settings that came after the first checkpoints, which know nothing of them, and what they stand for there.
-LATER = {"also": (), "interim_images": None, "split_seed": None, "clock": None, "real": False}
+LATER = {
+    "also": (), "interim_images": None, "split_seed": None, "personalised": False, "clock": None, "real": False,
+}  # fmt: skip
 
 
 def identity_of(trainer) -> dict:

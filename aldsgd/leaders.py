@@ -18,52 +18,44 @@ candidate (released code). With ``candidates="neighbours"`` the worker itself is
 nobody else does. A worker whose loss is not finite is never a leader; where no candidate is left, the worker
 follows itself.
 
-Who is best is told by the loss of the mini-batch whose gradient is taken (released code). ``judge`` has others, for
-finding out what that costs: a second mini-batch of the sender, independent of the gradient; a running average of its
-mini-batch losses; or nothing but chance, with the same matrices otherwise.
+Who is best is told by the loss of the mini-batch whose gradient is taken (released code). That is one point of four
+parts, each an option of its own, and all but the coefficients as in the paper by default:
+
+- judge: "batch", that loss; "second", the loss of a second mini-batch of the sender, independent of the gradient;
+  "average", a running average of its mini-batch losses; "shared", its loss on samples that all workers share;
+  "gradient", the norm of its gradient, as in SDTL's LSGD (in the printed order that of the step before); "receiver",
+  the loss of what is heard on the next mini-batch of whoever hears it; "random", chance; "none": all are equal, so
+  that the worker itself stands in its leader's place (with a, lazy gossip) and ties go as ever.
+- selection: "argmin", "soft" or "rank" (``aldsgd.selections``), of sharpness a.
+- action: averaging weight c1, force p1, or translation ``shift``, which leaves to W how fast workers agree: on the
+  complete graph all move by shift (x_b - mean), as in LSGD+.
+- timing: "constant"; "rate", all coefficients in proportion to the learning rate of the schedule; "late", in the second
+  half of the run alone.
+
+All coefficients at 0 are the core, bit for bit.
 """
 
 import math
 import warnings
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 from aldsgd.algorithm import Algorithm
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, checked_counts
 from aldsgd.methods import Look, Method, Options, Variant, option
-from aldsgd.step import Exchange, Rule, Step
+from aldsgd.selections import CANDIDATES, SELECTIONS, selections, tilted
+from aldsgd.step import DRAWS, Exchange, Rule, Step
 from aldsgd.streams import rng
 from aldsgd.wrapper import Wrapper
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from aldsgd.neighbourhood import Neighbourhood
-
-CANDIDATES = ("closed", "neighbours")
 ORDERS = ("released", "printed")
-JUDGES = ("batch", "second", "average", "random")
+JUDGES = ("batch", "second", "average", "shared", "gradient", "receiver", "random", "none")
+TIMINGS = ("constant", "rate", "late")
+#: What judges that need it remember: name of a number each.
+OWN = {"average": ("total", "weight", "average"), "gradient": ("gradient",)}
 #: Weight of the past in the running average of losses.
 MEMORY = 0.9
 FORCE_SCALES = ("one", "lr")
-
-
-def best_worker(hood: "Neighbourhood", losses: "Tensor", candidates: str = "closed") -> "Tensor":
-    """Entry (w,) of the adjacent best worker b_i, the candidate with the smallest mini-batch loss; ``losses``: (E,)."""
-    return hood.first_smallest(_eligible(hood, losses, losses.double(), candidates))
-
-
-def maximum_degree_worker(hood: "Neighbourhood", losses: "Tensor", candidates: str = "closed") -> "Tensor":
-    """Entry (w,) of the adjacent maximum-degree worker m_i, by the instantaneous degree; ``losses``: (E,)."""
-    return hood.first_smallest(_eligible(hood, losses, -hood.degree, candidates))
-
-
-def _eligible(hood, losses, score, candidates: str):
-    # An excluded candidate scores infinity: if all do, the first entry wins, which is the worker itself.
-    barred = ~losses.isfinite()
-    if candidates == "neighbours":
-        barred = barred | hood.itself
-    return score.masked_fill(barred, math.inf)
 
 
 @dataclass(frozen=True)
@@ -78,8 +70,10 @@ class Averaging:
     candidates: str
 
     def rows(self, hood, losses, lr):
-        best, largest = selections(hood, losses, self.candidates)
-        averaged = (1 - self.c1 - self.c2) * self.W.rows(hood, losses, lr) + self.c1 * best + self.c2 * largest
+        return self.led(self.W.rows(hood, losses, lr), *selections(hood, losses, self.candidates))
+
+    def led(self, W, best, largest):
+        averaged = (1 - self.c1 - self.c2) * W + self.c1 * best + self.c2 * largest
         return (1 - self.p1 - self.p2) * averaged + self.p1 * best + self.p2 * largest
 
 
@@ -100,12 +94,23 @@ class Force:
         return eye - scale * (self.p1 * (eye - best) + self.p2 * (eye - largest))
 
 
-def selections(hood, losses, candidates: str) -> tuple["Tensor", "Tensor"]:
-    """S_N and S_tau as row coefficients (E,) over the neighbourhood."""
-    return (
-        hood.select(best_worker(hood, losses, candidates)),
-        hood.select(maximum_degree_worker(hood, losses, candidates)),
-    )
+@dataclass(frozen=True)
+class Following(Averaging):
+    """The same with a selection of another kind in the place of S_N, and the leader as a translation.
+
+    The neighbourhood's mean moves: rows of ``shift`` (S_N - U) are added, U the mean of the closed neighbourhood.
+    """
+
+    selection: str = "argmin"
+    sharpness: float = 0.0
+    shift: float = 0.0
+
+    def rows(self, hood, losses, lr):
+        W = self.W.rows(hood, losses, lr)
+        best, largest = selections(hood, losses, self.candidates)
+        if self.selection != "argmin":
+            best = tilted(hood, losses, W, self.sharpness, self.candidates, self.selection == "rank")
+        return self.led(W, best, largest) + self.shift * (best - hood.gossip(1 / (1 + hood.own_degree)))
 
 
 class ALDSGD(Wrapper):
@@ -120,8 +125,10 @@ class ALDSGD(Wrapper):
         period: leaders act at every ``period``-th step, the others are plain gossip. steps_per_epoch: when given,
             the period is counted within an epoch, as the released code does; otherwise over the whole run.
         candidates: "closed" (the worker itself and its neighbours) or "neighbours".
-        judge: whose loss is smallest is told by "batch", "second", "average" (weight MEMORY on the past, without the
-            bias of its start) or "random". seed: of the random leaders.
+        judge: one of ``JUDGES``, as described above; "average" has weight MEMORY on the past, without the bias of its
+            start. shared: samples that all workers share, for that judge. seed: of the random leaders.
+        selection: "argmin", "soft" or "rank", of sharpness ``sharpness``; shift: translation; share: step -> factor of
+            all coefficients, None for 1. All three need the released order.
 
     Raises:
         ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does
@@ -142,8 +149,13 @@ class ALDSGD(Wrapper):
         candidates="closed",
         judge="batch",
         seed=0,
+        selection="argmin",
+        sharpness=1.0,
+        shift=0.0,
+        share: Callable[[int], float] | None = None,
+        shared=64,
     ):
-        for name, value in dict(c1=c1, c2=c2, p1=p1, p2=p2).items():
+        for name, value in dict(c1=c1, c2=c2, p1=p1, p2=p2, sharpness=sharpness, shift=shift).items():
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} = {value} is not a coefficient; give a finite number, zero or more")
         self.coefficients = {"c1 + c2": c1 + c2, "p1 + p2": p1 + p2}
@@ -158,20 +170,28 @@ class ALDSGD(Wrapper):
             ("force_scale", force_scale, FORCE_SCALES),
             ("candidates", candidates, CANDIDATES),
             ("judge", judge, JUDGES),
+            ("selection", selection, SELECTIONS),
         ):
             if value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
         if not (isinstance(period, int) and period >= 1):
             raise ConfigError(f"period = {period} is not a number of steps; give a whole number, 1 or more")
-        self.averaging = dict(c1=c1, c2=c2, p1=p1, p2=p2, candidates=candidates)
-        self.force = None
-        if order == "printed":
-            self.averaging |= dict(p1=0.0, p2=0.0)
-            self.force = Force(p1, p2, force_scale == "lr", candidates)
+        self.given = dict(c1=c1, c2=c2, p1=p1, p2=p2)
+        self.parts = {}
+        if selection != "argmin" or shift:
+            self.parts = dict(selection=selection, sharpness=sharpness if selection != "argmin" else 0.0, shift=shift)
+        if order == "printed" and (self.parts or share):
+            raise ConfigError("selection, shift and timing are parts of the released order; leave out order='printed'")
+        self.order, self.scaled, self.candidates = order, force_scale == "lr", candidates
         self.period, self.steps_per_epoch, self.judge, self.seed = period, steps_per_epoch, judge, seed
-        self.second_draw = judge == "second"
-        if judge == "average":
-            self.own = dict.fromkeys(("total", "weight", "average"), "number")
+        self.given_share, self.share = share, share or (lambda t: 1.0)
+        if judge in DRAWS:
+            self.draw = judge
+        if judge == "shared":
+            checked_counts(dict(shared=shared))
+            self.shared = shared
+        if judge in OWN:
+            self.own = dict.fromkeys(OWN[judge], "number")
         super().__init__(core)
 
     def leads(self, t: int) -> bool:
@@ -179,27 +199,45 @@ class ALDSGD(Wrapper):
         return (t % self.steps_per_epoch if self.steps_per_epoch else t) % self.period == 0
 
     def step(self, t):
-        step = self.core.step(t)
-        if not self.leads(t):
+        step, share = self.core.step(t), self.share(t)
+        if not self.leads(t) or share == 0:
             return step
-        led = self.changed(step)
+        led = self.changed(step) if share == 1 else self.around(step, share)
         if self.judge == "random":
             led = replace(led, judge=tuple(rng("random leader", self.seed, t).random(self.n).tolist()))
         return led
 
-    def around(self, step: Step) -> Step:
-        """A step of the core with leaders."""
-        exchange = self.mixing(step)
-        averaged = Exchange(exchange.links, Averaging(exchange.rule, **self.averaging), exchange.payload)
-        before = () if self.force is None else Exchange(exchange.links, self.force)
+    def around(self, step: Step, share=1.0) -> Step:
+        """A step of the core with leaders whose coefficients are ``share`` of what was given."""
+        exchange, before = self.mixing(step), ()
+        given = {name: share * value for name, value in self.given.items()}
+        if self.order == "printed":
+            before = Exchange(exchange.links, Force(given["p1"], given["p2"], self.scaled, self.candidates))
+            given |= dict(p1=0.0, p2=0.0)
+        rule = Averaging(exchange.rule, **given, candidates=self.candidates)
+        if self.parts:
+            parts = self.parts | dict(shift=share * self.parts["shift"])
+            rule = Following(exchange.rule, **given, candidates=self.candidates, **parts)
         # Random numbers join later: they belong to the step, not to its value.
-        return Step(before, averaged, losses="links", judge="batch" if self.judge == "random" else self.judge)
+        judge = {"random": "batch", "none": (0.0,) * self.n}.get(self.judge, self.judge)
+        return Step(before, Exchange(exchange.links, rule, exchange.payload), losses="links", judge=judge)
+
+    def move(self, step, state, gradients, local):
+        if self.judge == "gradient":
+            state.gradient[: len(gradients)] = gradients.norm(dim=1, keepdim=True)
+        super().move(step, state, gradients, local)
+
+    def description(self):
+        if self.given_share is None:
+            return super().description()
+        # What tells apart runs whose first steps are equal.
+        return super().description() | {"shares": [self.share(t) for t in (0, *(2**k for k in range(15)))]}
 
     def observe(self, step, state):
         super().observe(step, state)
         if self.judge == "average":
             losses = state.losses
-            total, weight, average = (getattr(state, name)[: len(losses), 0] for name in self.own)
+            total, weight, average = (getattr(state, name)[: len(losses), 0] for name in OWN["average"])
             total.mul_(MEMORY).add_(losses, alpha=1 - MEMORY)
             weight.mul_(MEMORY).add_(1 - MEMORY)
             average.copy_(total / weight)
@@ -219,31 +257,54 @@ class LeaderOptions(Options):
     period: int = option(1, "leaders act at every period-th batch of an epoch")
     candidates: str = option("closed", "who may lead; closed: the worker itself too", CANDIDATES)
     judge: str = option("batch", "what tells who is best", JUDGES)
+    shared: int = option(64, "samples that all workers share, of judge shared")
+    selection: str = option("argmin", "who is followed, of all that are judged", SELECTIONS)
+    sharpness: float = option(1.0, "how much selections soft and rank prefer the best")
+    shift: float = option(0.0, "share of the way from the neighbourhood's mean to the best by which all go")
+    timing: str = option("constant", "when leaders act, and how much", TIMINGS)
 
     def used(self):
         found = super().used()
-        if self.judge == "batch":  # not in the records of runs before there was a choice
-            del found["judge"]
+        if self.judge != "shared":
+            del found["shared"]
+        if self.selection == "argmin":
+            del found["sharpness"]
+        for name in ("judge", "selection", "shift", "timing"):
+            if found[name] == PAPER[name]:  # not in the records of runs before there was a choice
+                del found[name]
         if self.order == "released":
             del found["force_scale"]
         return found
 
 
-def _build(o: LeaderOptions, setting) -> ALDSGD:
+PAPER = {f.name: f.default for f in fields(LeaderOptions)}
+
+
+def build(o: LeaderOptions, setting) -> ALDSGD:
+    """The method that the options describe."""
     own = (setting.core(), o.c1, o.c2, o.p1, o.p2, o.order, o.force_scale, o.period)
-    return ALDSGD(
-        *own, steps_per_epoch=setting.steps_per_epoch, candidates=o.candidates, judge=o.judge, seed=setting.seed
-    )
+    if o.timing not in TIMINGS:
+        raise ConfigError(f"unknown timing '{o.timing}'; choose one of: {', '.join(TIMINGS)}")
+    half = setting.epochs * setting.steps_per_epoch // 2
+    late = {"late": lambda t: float(t >= half)}.get(o.timing)
+    share = setting.rate() if o.timing == "rate" else late
+    parts = dict(selection=o.selection, sharpness=o.sharpness, shift=o.shift, share=share, shared=o.shared)
+    seen = dict(candidates=o.candidates, judge=o.judge, seed=setting.seed)
+    return ALDSGD(*own, steps_per_epoch=setting.steps_per_epoch, **seen, **parts)
 
 
 def _variant(look: Look, standard=True, **changes) -> Variant:
     return Variant({"method": "aldsgd", **changes}, look, standard)
 
 
+#: Neither weights nor force; and the tilted W alone.
+STILL = dict(c1=0.0, c2=0.0, p1=0.0, p2=0.0)
+SOFT = STILL | dict(core="dpsgd", weights="metropolis", c1=1.0, selection="soft", sharpness=3.0)
+
 METHOD = Method(
     "aldsgd",
     "AL-DSGD",
-    _build,
+    build,
     LeaderOptions,
     inner=True,
     place=60,
@@ -259,5 +320,18 @@ METHOD = Method(
         "AL-DSGD, second draw": _variant(Look("#17BECF", ">", "-"), standard=False, core="dpsgd", judge="second"),
         "AL-DSGD, running average": _variant(Look("#9467BD", "d", "-"), standard=False, core="dpsgd", judge="average"),
         "AL-DSGD, random leader": _variant(Look("#7F7F7F", "H", "-"), standard=False, core="dpsgd", judge="random"),
+        "AL-DSGD, itself": _variant(Look("#BDBDBD", "X", "-"), standard=False, core="dpsgd", judge="none"),
+        "AL-DSGD, receiver judges": _variant(Look("#D62728", "P", "-"), standard=False, core="dpsgd", judge="receiver"),
+        "AL-DSGD, soft": _variant(
+            Look("#2CA02C", "s", "-"), standard=False, core="dpsgd", selection="soft", sharpness=3.0
+        ),
+        "AL-DSGD, translation": _variant(Look("#8C6BB1", "v", "-"), standard=False, core="dpsgd", **STILL, shift=0.3),
+        "AL-DSGD, fading": _variant(Look("#BCBD22", "<", "-"), standard=False, core="dpsgd", timing="rate"),
+        "AL-DSGD, receiver judges, fading": _variant(
+            Look("#8B0000", "p", "-"), standard=False, core="dpsgd", judge="receiver", timing="rate"
+        ),
+        "AL-DSGD, late": _variant(Look("#393B79", ">", "-"), standard=False, core="dpsgd", timing="late"),
+        "soft gossip": _variant(Look("#31A354", "o", "-"), standard=False, **SOFT),
+        "soft gossip, receiver judges": _variant(Look("#E7298A", "*", "-", 7), False, **SOFT, judge="receiver"),
     },
 )

@@ -65,7 +65,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built on: the workers, their graphs, the seed, the steps, and the method that it may wrap."""
+    """What a method is built on: the workers, their graphs, the seed, the steps, and the method that it may wrap; rate:
+    makes step -> learning rate as a share of the one that is named."""
 
     workers: int
     seed: int
@@ -76,6 +77,7 @@ class Setting:
     disconnected: bool = False
     epochs: int = 1
     core: Callable[[], Any] | None = None
+    rate: Callable[[], Callable[[int], float]] | None = None
 
     @cached_property
     def topologies(self) -> tuple[Topology, ...]:
@@ -124,7 +126,7 @@ class Method:
     asynchronous: bool = False
     place: int = 100
 
-    @property
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """Every option's default, by name."""
         return {f.name: f.default for f in fields(self.options)}

@@ -78,6 +78,27 @@ class Neighbourhood:
         """Row coefficients (E,) of a selection matrix S: one on ``entry`` (w,), the chosen entry of each row."""
         return torch.zeros_like(self.degree).index_fill_(0, entry, 1.0)
 
+    def sums(self, entries: Tensor) -> Tensor:
+        """Sum of each row's ``entries`` (E,), repeated over the row (E,)."""
+        w = len(self.workers)
+        return entries.new_zeros(w).index_add_(0, self.row, entries)[self.row]
+
+    def extreme(self, entries: Tensor, which: str) -> Tensor:
+        """The smallest ("amin") or largest ("amax") of each row's ``entries`` (E,), repeated over the row (E,)."""
+        found = entries.new_zeros(len(self.workers))
+        return found.scatter_reduce_(0, self.row, entries, which, include_self=False)[self.row]
+
+    def ranks(self, score: Tensor) -> Tensor:
+        """How many entries of its row score less than each entry, (E,); no NaN."""
+        order = score.argsort(stable=True)
+        order = order[self.row[order].argsort(stable=True)]
+        row, score = self.row[order], score[order]
+        position = torch.arange(len(score), device=score.device)
+        first = torch.ones_like(position, dtype=torch.bool)
+        first[1:] = (row[1:] != row[:-1]) | (score[1:] != score[:-1])
+        rank = (position * first).cummax(0).values - self.pointer[row]
+        return torch.empty_like(score).index_copy_(0, order, rank.to(score))
+
     def first_smallest(self, score: Tensor) -> Tensor:
         """Position (w,) of the smallest ``score`` (E,) in each row; ties go to the earliest; no NaN."""
         w, device = len(self.workers), self.row.device

@@ -84,6 +84,10 @@ class LocalNetwork:
     def post(self, models: Tensor, hood: Neighbourhood) -> None:
         """Start sending ``models``, which stay as they are until ``mix``, so that the way overlaps the gradient."""
 
+    def heard(self, models: Tensor, hood: Neighbourhood) -> Sequence[Tensor]:
+        """The model (P,) of each entry of a neighbourhood, before it is mixed; to be read, not to be kept."""
+        return [models[worker] for worker in hood.col.tolist()]
+
     @timed
     def mix(self, models: Tensor, rows: Tensor, hood: Neighbourhood, codec: Codec | None = None) -> None:
         """Multiply ``models`` (w, P) in place by the matrix that ``rows`` (E,) describes; here no row is ever

@@ -29,7 +29,8 @@ class Settings:
     seed: of models, shards, batches; start: initial models (``aldsgd.workers``); split: a name or a list of index
     arrays, dirichlet_alpha, min_shard (``aldsgd.data``), split_seed: of the shards, None for ``seed``; augment:
     crop and flip; batchnorm, bn_images: policy (``aldsgd.evaluation``); also: further policies of the last test,
-    whose columns begin with their name; eval_every: epochs between tests, the last is always tested;
+    whose columns begin with their name; personalised: test each worker also on the labels of its own shard
+    (``aldsgd.tasks.personalised``); eval_every: epochs between tests, the last is always tested;
     interim_images: test samples of the tests before the last, spread over the classes, None for all; precision: a
     name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by
     the user; clock: train in virtual time (``aldsgd.virtual``), as asynchronous methods do; real: or else in real
@@ -59,6 +60,7 @@ class Settings:
     augment: bool = False
     batchnorm: str = "augmented"
     also: Sequence[str] = ()
+    personalised: bool = False
     bn_images: int = 2048
     eval_every: int = 1
     interim_images: int | None = None

@@ -4,11 +4,12 @@ Equal values are equal steps: a GPU records one graph for each, and one meter re
 them. torch is never imported.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from aldsgd.errors import ConfigError
-from aldsgd.links import AllReduce, Link, Links
+from aldsgd.links import AllReduce, Arcs, Link, Links, Pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from aldsgd.neighbourhood import Neighbourhood
 
 LOSS_BYTES = 4
-#: Losses by which a step can judge without a state of its own: of the mini-batch, or of a second one.
-DRAWS = ("batch", "second")
+#: Losses by which a step can judge without a state of its own: of the mini-batch, of a second one, of a small set that
+#: all workers share, or of what a worker hears on its own next mini-batch.
+DRAWS = ("batch", "second", "shared", "receiver")
+#: A forward pass as a share of a step's computation: the backward pass takes about as long as two of them.
+FORWARD = 1 / 3
 
 
 class Rule(Protocol):
@@ -139,9 +143,11 @@ class Step:
     before, after: exchanges before and after the move, in order; one alone need not be a tuple. losses: the mini-batch
     losses that are sent ahead: "links" over the links of the first exchange (4 bytes in each message), "all" to
     everyone, or None. judge: what those are: "batch", losses of the mini-batches; "second", of the models before the
-    move on a second mini-batch of each worker's shard, drawn for this alone; the name of a number of the method's
-    state, as it is at the first exchange that needs it; or one number for each worker, which follows from the schedule
-    and need not be sent. acting: the workers that compute a gradient and move, None for all.
+    move on a second mini-batch of each worker's shard, drawn for this alone; "shared", of the same on the samples that
+    all workers share; the name of a number of the method's state, as it is at the first exchange that needs it; one
+    number for each worker, which follows from the schedule and need not be sent; or "receiver", losses of the rows
+    that are exchanged first, each on the next mini-batch of the worker that hears it, which nobody sends. acting: the
+    workers that compute a gradient and move, None for all.
     """
 
     before: tuple[Exchange, ...] = ()
@@ -158,6 +164,11 @@ class Step:
             raise ConfigError(f"losses = {self.losses!r} of a step must be None, 'links' or 'all'")
         if self.judge != "batch" and self.losses is None:
             raise ConfigError("what a step judges by has to travel as losses do; give losses='links' or 'all' with it")
+        if self.judge == "receiver" and not self.judged_where_heard:
+            raise ConfigError(
+                "a receiver judges whole models that come over its links: losses='links', and first an exchange of x "
+                "between neighbours, without a codec"
+            )
         if self.losses != "all" and not self.fixed:
             raise ConfigError("a broadcast from whoever has the smallest loss needs the losses of all: losses='all'")
 
@@ -170,6 +181,25 @@ class Step:
     def fixed(self) -> bool:
         """Whether all links are known without the losses."""
         return all(exchange.fixed for exchange in self.exchanges)
+
+    @property
+    def judged_where_heard(self) -> bool:
+        """Whether models come over links to those who hear them, so that they can judge them."""
+        first = self.exchanges[0] if self.losses == "links" and self.exchanges else None
+        return (
+            first is not None
+            and isinstance(first.links, Arcs | Pairs)
+            and first.payload == ("x",)
+            and first.codec is None
+        )
+
+    def passes(self, shared: float) -> float:
+        """Forward passes of a mini-batch that the busiest worker takes to judge; ``shared``: those of the shared
+        set."""
+        if self.judge == "receiver":
+            heard = Counter(target for hop in self.links.rounds for _, target in hop)
+            return 1 + max(heard.values(), default=0)
+        return {"second": 1.0, "shared": shared}.get(self.judge, 0.0) if isinstance(self.judge, str) else 0.0
 
     @property
     def links(self) -> Links | None:
@@ -192,7 +222,7 @@ def costs(step: Step, row: dict[str, tuple[int, int]], n: int, link: Link) -> li
 
     row: for each tensor that may travel, (numbers in a row, bytes of each). n: number of workers with data.
     """
-    told = not isinstance(step.judge, tuple)
+    told = not isinstance(step.judge, tuple) and step.judge != "receiver"
     found, ahead = [], LOSS_BYTES if step.losses == "links" and told else 0
     if step.losses == "all" and told:  # an all-gather around a ring, no round of models
         found.append((0, n * (n - 1) * LOSS_BYTES, (n - 1) * link.seconds(LOSS_BYTES)))
@@ -208,16 +238,17 @@ def costs(step: Step, row: dict[str, tuple[int, int]], n: int, link: Link) -> li
 
 
 class Meter:
-    """Rounds, logical bytes and modelled seconds of the steps taken so far.
+    """Rounds, logical bytes and modelled seconds of the steps taken so far, and the forward passes spent on judging.
 
     Args:
         row: for each tensor that may travel, (numbers in a row, bytes of each). n: workers with data. link: the model.
+        shared: size of the shared samples in mini-batches.
     """
 
-    def __init__(self, row: dict[str, tuple[int, int]], n: int, link: Link):
-        self.row, self.n, self.link = row, n, link
+    def __init__(self, row: dict[str, tuple[int, int]], n: int, link: Link, shared: float = 0.0):
+        self.row, self.n, self.link, self.shared = row, n, link, shared
         self.rounds = self.bytes = 0
-        self.modelled = 0.0
+        self.modelled = self.passes = 0.0
         self._known: dict[Step, list[tuple[int, int, float]]] = {}
 
     def count(self, step: Step) -> None:
@@ -230,11 +261,14 @@ class Meter:
             self.rounds += rounds
             self.bytes += sent
             self.modelled += seconds
+        self.passes += step.passes(self.shared)
 
     def state(self) -> dict:
         """What a checkpoint keeps."""
-        return {"rounds": self.rounds, "bytes": self.bytes, "modelled": self.modelled}
+        kept = {"rounds": self.rounds, "bytes": self.bytes, "modelled": self.modelled}
+        return kept | ({"passes": self.passes} if self.passes else {})  # older checkpoints know of none
 
     def restore(self, state: dict) -> None:
         """Go on from what a checkpoint kept."""
         self.rounds, self.bytes, self.modelled = int(state["rounds"]), int(state["bytes"]), float(state["modelled"])
+        self.passes = float(state.get("passes", 0.0))

@@ -7,7 +7,7 @@ the same functions plainly.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ from aldsgd.data import EpochPlan, augment, normalise, real
 from aldsgd.datasets import Data
 from aldsgd.evaluation import outputs
 from aldsgd.local import LocalRule
-from aldsgd.rows import untouched
+from aldsgd.rows import lent, untouched
 from aldsgd.step import Step
 from aldsgd.workers import Workers
 
@@ -77,7 +77,7 @@ class Stepper:
         self.paced = True
 
     def begin(self, plan: EpochPlan, second: EpochPlan | None = None) -> None:
-        """Start an epoch of ``plan``; ``second``: the mini-batches of steps that judge by them."""
+        """Start an epoch of ``plan``; ``second``: on what leaders are judged in each step, if on anything else."""
         self.load(plan, second)
         self.position.zero_()
         self.reset()
@@ -114,10 +114,11 @@ class Stepper:
             self.replayed_pass(t)
         if self.clock is not None:
             self.clock.mark()
-        if step.judge == "second":
+        if step.judge in ("second", "shared"):
             self.judge()
         replay = None
-        if self.capture_update and self.local.constant and step.fixed and acting is None:
+        alone = step.fixed and step.judge != "receiver"  # else the host takes part
+        if self.capture_update and self.local.constant and alone and acting is None:
             replay = self.replayed_update(step)
         if replay is None:
             self.update(step, acting)
@@ -174,11 +175,21 @@ class Stepper:
 
     @torch.no_grad()
     def judge(self) -> None:
-        """Losses of the models as they are on the second mini-batch of the step just begun; only numbers remain."""
+        """Losses of the models as they are on what judges the step just begun; only numbers remain."""
         inputs, targets = self.fetch(self.second, self.position - 1)
         for i, module in enumerate(self.workers.modules):
             with untouched(module), self.workers.arithmetic.flags():
                 self.scores[i] = self.workers.loss(outputs(module, inputs[i], self.workers), targets[i])
+
+    @torch.no_grad()
+    def on_next(self, workers: Sequence[int], models: Sequence[Tensor]) -> Tensor:
+        """Losses (E,) of models (P,), each on the next mini-batch of a hosted worker; nothing but numbers remains."""
+        inputs, targets = self.fetch(self.second, self.position - 1)
+        found = torch.empty(len(workers), dtype=self.workers.dtype, device=self.workers.device)
+        for e, (i, model) in enumerate(zip(workers, models, strict=True)):
+            with lent(self.workers.modules[i], model) as module, self.workers.arithmetic.flags():
+                found[e] = self.workers.loss(outputs(module, inputs[i], self.workers), targets[i])
+        return found
 
     def fetch(self, plan: EpochPlan, position: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (w, b, ...) and targets (w, b, ...) at a ``position`` (1,) of a plan of the epoch."""
@@ -192,7 +203,8 @@ class Stepper:
         """Choose leaders, move and mix."""
         local = self.local if acting is None else Acting(self.local, acting)
         gradients = self.workers.gradients
-        advance(self.algorithm, step, self.network, self.state, gradients, local, self.losses, self.scores)
+        told = self.losses, self.scores, self.on_next
+        advance(self.algorithm, step, self.network, self.state, gradients, local, *told)
 
 
 class Acting:

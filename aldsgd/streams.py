@@ -74,4 +74,4 @@ def torch_seed(purpose: str, seed: int, *numbers: int) -> int:
 @lru_cache(maxsize=1024)
 def _torch_start(purpose: str, seed: int, *numbers: int) -> int:
     # Kept, because the seed is asked for at every step of every worker.
-    return int(sequence(purpose, seed, *numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(sequence(purpose, seed, *numbers).generate_state(1, np.uint64)[0]) >> 1

@@ -3,9 +3,10 @@
 A metric is a function of sums over samples, so that it is the same however a test set is cut into batches.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ class Task:
 
     loss: (outputs, targets) -> scalar mean. metrics: name -> whether more is better; the first is what is compared.
     sums: (outputs, targets) -> float64 sums over the batch, a tensor of one shape. measure: (those sums over all
-    samples, all targets) -> value of each metric, in order. classes: whether outputs are scores of classes, (*shape of
+    samples, all targets) -> value of each metric, in order; of a metric that has a test set for each worker, (n,)
+    values, one a set. classes: whether outputs are scores of classes, (*shape of
     targets, classes), or have the shape of the targets.
     """
 
@@ -100,3 +102,39 @@ def task_of(data, loss: Loss | None = None) -> Task:
     if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
         raise ConfigError("the loss has parameters, which are not trained; make them part of the model")
     return replace(task, loss=loss)
+
+
+#: The metric that ``personalised`` adds to accuracy.
+PERSONALISED = "personalised_accuracy"
+
+
+def personalised(task: Task, data, shards: Sequence[np.ndarray]) -> Task:
+    """Classification with a test set for each worker, in which labels are mixed as in its shard.
+
+    Its accuracy there is sum_c p_i(c) a(c), with p_i(c) the share of label c among the training samples of worker i and
+    a(c) the accuracy on the test samples of c: what it is expected to get right of samples drawn by these shares, from
+    all test samples and without a draw. Labels that the test set lacks are left out of the shares.
+
+    data: whose labels are counted. Raises ConfigError where targets are no classes, or the test set has none of a
+    worker's labels.
+    """
+    if task.name != "classification":
+        raise ConfigError(
+            f"personalised accuracy needs one label a sample, and {data.name} is {task.name}: leave it out"
+        )
+    labels, classes = data.train_targets.cpu(), data.outputs
+    mixes = torch.stack([torch.bincount(labels[torch.as_tensor(shard)], minlength=classes) for shard in shards])
+    tested = torch.bincount(data.test_targets.cpu(), minlength=classes) > 0
+    for worker, mix in enumerate(mixes):
+        if not mix[tested].any():
+            raise ConfigError(f"none of worker {worker}'s labels is in the test set: take more test samples")
+
+    def sums(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.bincount(targets[outputs.argmax(dim=-1) == targets], minlength=classes).double()
+
+    def measure(correct: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        count = torch.bincount(targets, minlength=classes)
+        shares = mixes.to(count.device) * (count > 0).double()
+        return correct.sum() / len(targets), shares @ (correct / count.clamp(min=1)) / shares.sum(dim=1)
+
+    return replace(task, metrics={**task.metrics, PERSONALISED: True}, sums=sums, measure=measure)

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from aldsgd.algorithm import Algorithm, checked, started
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
-from aldsgd.data import Batches, checked_shards, split, steps_per_epoch
+from aldsgd.data import Batches, shards_of, steps_per_epoch
 from aldsgd.datasets import Data
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.identity import identity_of
+from aldsgd.judging import Judging, set_apart
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
 from aldsgd.precision import device_of
@@ -27,9 +28,9 @@ from aldsgd.result import Result
 from aldsgd.rows import trainable
 from aldsgd.saving import describe
 from aldsgd.settings import Settings, several
-from aldsgd.step import Meter
+from aldsgd.step import FORWARD, Meter
 from aldsgd.stepper import Stepper, batch_of
-from aldsgd.tasks import Loss, task_of
+from aldsgd.tasks import Loss, personalised, task_of
 from aldsgd.watching import Watcher, bar, divergence, everyone, metric_of, summary
 from aldsgd.workers import Workers
 from aldsgd.world import join, launched
@@ -79,17 +80,15 @@ class Trainer:
             raise ConfigError(f"{len(settings.lr)} learning rates for {n} workers; give one, or one per worker")
         self.data = data.to(device_of(settings.device))
         self.task = task_of(data, loss)
-        samples = len(data.train_inputs)
-        if isinstance(settings.split, str):
-            seed = settings.seed if settings.split_seed is None else settings.split_seed
-            alpha = settings.dirichlet_alpha
-            shards = split(data.train_targets, n, settings.split, seed, alpha, settings.min_shard)
-        else:
-            shards = checked_shards(settings.split, samples, n)
+        shards = shards_of(data.train_targets, n, settings)
+        interim = self.data.subset(test_limit=settings.interim_images)
+        if settings.personalised:
+            self.task = personalised(self.task, interim, shards)
         self.steps = steps_per_epoch(sum(map(len, shards)), n, settings.batch)
+        shards, shared = set_apart(shards, algorithm.shared)
         walk = shards, settings.batch, self.steps, settings.seed, settings.augment
         self.batches = Batches(*walk)
-        self.second = Batches(*walk, second=True) if algorithm.second_draw else None
+        self.judging = Judging(algorithm.draw, self.batches, Batches(*walk, second=True), shared)
         self.hosting = hosting or LocalNetwork(n, settings.device, algorithm.centres)
         self.workers = Workers(
             build,
@@ -118,13 +117,13 @@ class Trainer:
             self.stepper.bound = DIVERGED
         size = rows.element_size()
         lengths = {name: (getattr(self.state, name).shape[1], size) for name in ("x", *algorithm.state)}
-        self.meter = Meter(lengths, n, settings.link)
+        self.meter = Meter(lengths, n, settings.link, algorithm.shared / settings.batch)
         # Prefix of the columns -> what tests under one policy.
         self.evaluators = {
             prefix: Evaluator(self.data, self.task, policy, settings.bn_images, settings.augment)
             for prefix, policy in {"": settings.batchnorm, **{f"{name}_": name for name in settings.also}}.items()
         }
-        self.interim = replace(self.evaluators[""], data=self.data.subset(test_limit=settings.interim_images))
+        self.interim = replace(self.evaluators[""], data=interim)
         self.seconds_compute = self.seconds_evaluation = 0.0
         self.diverged: int | None = None
 
@@ -137,8 +136,8 @@ class Trainer:
     def train_epoch(self, epoch: int, on_step: Callable[[int, Tensor], None] = lambda step, losses: None) -> Tensor:
         """Train one epoch (counted from 0). Returns each worker's mean training loss (w,), float64."""
         started, mixing = time.perf_counter(), self.hosting.seconds
-        second = self.second.epoch(epoch, self.workers.hosted) if self.second else None
-        self.stepper.begin(self.batches.epoch(epoch, self.workers.hosted), second)
+        plan = self.batches.epoch(epoch, self.workers.hosted)
+        self.stepper.begin(plan, self.judging.epoch(epoch, self.workers.hosted, plan))
         for k in range(self.steps):
             t = epoch * self.steps + k
             self.hosting.step = t
@@ -187,7 +186,7 @@ class Trainer:
             "consensus_distance": distance,
             "logical_bytes": self.meter.bytes,
             "rounds": self.meter.rounds,
-            "modelled_compute_s": step * self.settings.compute_seconds,
+            "modelled_compute_s": (step + FORWARD * self.meter.passes) * self.settings.compute_seconds,
             "modelled_communication_s": self.meter.modelled,
             "seconds_compute": self.seconds_compute,
             "seconds_mixing": hosting.seconds,

@@ -66,7 +66,7 @@ class VirtualTrainer(Trainer):
             algorithm.n,
             algorithm.centres,
             self.times,
-            self.meter.row,
+            self.meter,
             settings.link,
             settings.compute_seconds,
             settings.clock.message_loss,
@@ -100,7 +100,8 @@ class VirtualTrainer(Trainer):
 
     def _load(self, epoch: int, position: int) -> None:
         hosted = self.workers.hosted
-        self.stepper.load(self.batches.epoch(epoch, hosted), self.second.epoch(epoch, hosted) if self.second else None)
+        plan = self.batches.epoch(epoch, hosted)
+        self.stepper.load(plan, self.judging.epoch(epoch, hosted, plan))
         self.stepper.position.fill_(position)
 
     def paced(self, epoch):

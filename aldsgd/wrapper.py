@@ -36,7 +36,8 @@ class Wrapper(Algorithm):
         self.core, self.n, self.centres = core, core.n, core.centres
         self.state = {**core.state, **self.own}
         self.coefficients = {**core.coefficients, **self.coefficients}
-        self.second_draw = self.second_draw or core.second_draw
+        if self.draw == "batch":
+            self.draw, self.shared = core.draw, core.shared
         self._known: dict[Step, Step] = {}
         self.step(0)
 

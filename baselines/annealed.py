@@ -10,7 +10,7 @@ ten, power = 3 makes gamma 0.001 at the first drop.
 from dataclasses import dataclass, replace
 
 from aldsgd.errors import ConfigError
-from aldsgd.methods import Method, option
+from aldsgd.methods import Method, Variant, option
 from aldsgd.step import Step
 from aldsgd.wrapper import Wrapper
 from baselines.dpsgd import Weights, gossip
@@ -65,4 +65,8 @@ METHOD = Method(
     lambda o, s: AnnealedConsensus(gossip(o, s), o.power, o.start_epoch * s.steps_per_epoch),
     AnnealedOptions,
     place=140,
+    variants={
+        "DSGD-AC": Variant({"method": "dsgd_ac"}, None, standard=False),
+        "DSGD-AC, Metropolis": Variant({"method": "dsgd_ac", "weights": "metropolis"}, None, standard=False),
+    },
 )

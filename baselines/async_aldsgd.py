@@ -10,8 +10,8 @@ loss just found, ties to the earliest, as in AL-DSGD; then, with C_i as in AL-DS
 A leader may be old, and its loss with it. ``age``: "none" ignores that; "bound": entries older than ``age_limit``, in
 gradients of a worker that nothing slows, cannot lead; "fade": coefficients toward a leader of age a are multiplied by
 exp(-max(a - 1, 0) / age_limit), the rest goes to W (1: the age of a fresh copy with equal times). The bound is the
-default, because an old loss says little about whom to follow now, and a bound can be read off the staleness that is
-recorded. With c = p = 0 this is ADSGD.
+default, because an old loss says little about whom to follow now. Where no copy is young enough a worker leads itself,
+and so gives its neighbours less weight than W does. With c = p = 0 this is ADSGD.
 """
 
 import math

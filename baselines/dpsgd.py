@@ -141,6 +141,9 @@ METHOD = Method(
     variants={
         "D-PSGD": Variant({"method": "dpsgd"}, Look("#0072B2", "o", "--")),
         "D-PSGD, three graphs": Variant({"method": "dpsgd", "graphs": 3}, Look("#08519C", "8", "--"), standard=False),
+        "D-PSGD, Metropolis": Variant(
+            {"method": "dpsgd", "weights": "metropolis"}, Look("#6BAED6", "^", "--"), standard=False
+        ),
     },
 )
 CWA = Method(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError, checked_counts, checked_numbers
 from aldsgd.links import Broadcast
-from aldsgd.methods import Method, Options, option
+from aldsgd.methods import Method, Options, Variant, option
 from aldsgd.step import Exchange, Gossip, Step
 
 
@@ -134,4 +134,17 @@ def build(o: Leaders, s, kind: type[LSGD] = LSGD) -> LSGD:
     return kind(s.workers, o.groups, o.tau, o.tau_local, o.pull_local, o.pull, o.prox_local, o.prox, speeds)
 
 
-METHOD = Method("lsgd", "LSGD", build, Leaders, graph=False)
+METHOD = Method(
+    "lsgd",
+    "LSGD",
+    build,
+    Leaders,
+    graph=False,
+    variants={
+        "LSGD": Variant({"method": "lsgd"}, None, standard=False),
+        **{
+            f"LSGD, {groups} groups of {8 // groups}": Variant({"method": "lsgd", "groups": groups}, None, False)
+            for groups in (2, 4)
+        },
+    },
+)

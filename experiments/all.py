@@ -27,9 +27,9 @@ from experiments.scales import SEEDS, conditions_of, entries_of
 #: In the order in which they are run: those that answer most, and share most, come first.
 EXPERIMENTS = (
     "tuning", "own_rates", "convergence", "baseline_audit", "sparsity", "communication", "degree_effect",
-    "final_accuracy", "ablation", "heterogeneous", "judges", "non_iid", "sixteen_workers", "sensitivity", "starts",
-    "groupnorm", "momentum", "stragglers", "losses", "staleness",
-    "async_scale",
+    "final_accuracy", "ablation", "heterogeneous", "judges", "leader_rates", "who_leads", "leaders", "proposal",
+    "non_iid", "sixteen_workers", "sensitivity", "starts", "groupnorm", "momentum",
+    "stragglers", "losses", "staleness", "async_scale",
 )  # fmt: skip
 #: Training images per second on one quiet core, for the estimate before any run of the kind is in the store.
 RATES = {"resnet_small": 2000, "cnn": 4000, "mlp": 40000, "logistic": 40000, "resnet50_narrow": 120, "wrn28_10": 5}

@@ -28,12 +28,14 @@ def main(session: Session) -> None:
     p.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs (default: results)")
     p.add_argument("--format", choices=tuple(paper_tables.FORMATS), default="markdown", help="how the table is printed")
     p.add_argument("--out", type=Path, help="folder for the figure (default: none is drawn)")
+    p.add_argument("--width", type=float, default=style.PAGE_WIDTH, choices=style.WIDTHS, help=style.WIDTHS_HELP)
     options = p.parse_args()
     if options.out is not None:
         style.check_out(options.out)
     selections = [select(options.results, text) for text in options.runs]
     print(paper_tables.FORMATS[options.format](compared(selections, options.at, options.metric)))
-    for path in draw_comparison(selections, options.out, options.at, options.metric) if options.out else ():
+    what = options.at, options.metric, options.width
+    for path in draw_comparison(selections, options.out, *what) if options.out else ():
         print(path)
 
 

@@ -77,6 +77,9 @@ class RunConfig:
     also: tuple[str, ...] = option(
         (), "further policies for the last test, in columns of their own", "aldsgd.evaluation:POLICIES", recorded=False
     )
+    personalised: bool = option(
+        False, "test each worker also on test samples mixed as the labels of its own shard", recorded=False
+    )
     bn_images: int = option(2048, "training samples for re-estimated statistics")
     eval_every: int = option(1, "epochs between tests; the last is always tested")
     interim_images: int | None = option(
@@ -267,9 +270,16 @@ class RunConfig:
                 self.disconnected,
                 self.epochs,
                 core=lambda core=made: core,
+                rate=lambda: self.rate(steps_per_epoch),
             )
             made = entry.build(chosen, setting)
         return made
+
+    def rate(self, steps_per_epoch: int) -> Callable[[int], float]:
+        """Step -> learning rate as a share of ``lr``."""
+        from aldsgd.local import factor
+
+        return partial(factor, self.settings(), steps_per_epoch)
 
 
 def linked(config: RunConfig, link: str | None) -> RunConfig:

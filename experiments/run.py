@@ -23,10 +23,11 @@ def main(session: Session) -> None:
     for run in runs:
         print(f"{store.folder / store.stem(run.config)}.csv")
     shown = [f"{which}_{metric}" for metric in runs[0].metrics for which in ("worst", "mean", "best", "averaged")]
-    for column in (*shown, "consensus_distance"):
+    shown.append("consensus_distance")
+    for column in shown:
         interval = mean_interval([run.network[column].iloc[-1] for run in runs])
         spread = f" ± {interval.half_width:.4g} (95 %, {len(runs)} seeds)" if len(runs) > 1 else " (one seed)"
-        print(f"{column:20s} {interval.mean:.4g}{spread}")
+        print(f"{column:{max(map(len, shown))}s} {interval.mean:.4g}{spread}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from aldsgd.own_names import own_data
 from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
+from aldsgd.tasks import personalised, task_of
 from aldsgd.training import Trainer
 from aldsgd.virtual import trainer_for
 from aldsgd.watching import Lines, TensorBoard, bar, everyone
@@ -229,7 +230,7 @@ def check(config: RunConfig, execution: Execution) -> None:
     ):
         checked_model(build())
     checked(algorithm)
-    split(
+    shards = split(
         data.train_targets,
         config.workers,
         config.split,
@@ -239,6 +240,8 @@ def check(config: RunConfig, execution: Execution) -> None:
     )
     if config.in_virtual_time:
         ComputeTimes(config.settings().clock, config.workers, config.seed, 1, config.compute_seconds)
+    if config.personalised:
+        personalised(task_of(data), data.subset(test_limit=config.interim_images), shards)
     if config.augment and data.train_inputs.ndim != 4:
         raise ConfigError("--augment needs images (N, C, H, W), and these are none; leave it out")
     if isinstance(config.lr, tuple) and len(config.lr) != algorithm.n:

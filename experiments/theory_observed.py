@@ -10,8 +10,9 @@ from torch import Tensor
 from aldsgd import models
 from aldsgd.datasets import load
 from aldsgd.graphs import parse_set
-from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.leaders import ALDSGD
 from aldsgd.network import LocalNetwork
+from aldsgd.selections import best_worker, maximum_degree_worker
 from aldsgd.settings import Settings
 from aldsgd.theory.leaders import mean_square_radius, operator
 from aldsgd.theory.spectra import disagreement_basis

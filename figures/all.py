@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from aldsgd.listings import MissingRuns, names
+from figures import style
 from figures.common import overview, script
 
 
-def figure_of(name: str) -> Callable[[Path, Path], list[Path]]:
+def figure_of(name: str) -> Callable[[Path, Path, float], list[Path]]:
     """What draws an experiment: ``draw`` of the module of its name, or else an overview."""
     if name.isidentifier() and find_spec(f"figures.{name}"):
         module = import_module(f"figures.{name}")
@@ -20,12 +21,12 @@ def figure_of(name: str) -> Callable[[Path, Path], list[Path]]:
     return partial(overview, name=name)
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw what is listed; returns the files written. Raises ConfigError where nothing has complete runs."""
     written, missing = [], []
     for name in names(results):
         try:
-            written += figure_of(name)(results, out)
+            written += figure_of(name)(results, out, width)
         except MissingRuns as error:
             missing.append(error)
     if not written:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from aldsgd.errors import ConfigError
 from aldsgd.runs import Run
@@ -22,14 +21,20 @@ from tables.query import Experiment, Runs
 def title(runs: Experiment) -> str:
     """What was run, with how many seeds, and how much of it is complete."""
     images = {size for size in runs.field("train_images") if size}
-    size = f" ({', '.join(f'{n:,}' for n in sorted(images))} images)" if images else ""
+    size = f" ({listed(f'{n:,}' for n in sorted(images))} images)" if images else ""
     counts = sorted({len(runs.of(label)) for label in runs.labels})
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     missing = "" if len(runs) == runs.listed else f"; {len(runs)} of {runs.listed} runs measured"
-    names, first = " and ".join(map(str, runs.field("dataset"))), runs[0].run.config
-    what = f"{names}{size}, {first.get('model')}, {first.get('workers')} workers, preset {runs.preset}:"
-    numbers = f"mean and 95 % interval over n = {seeds} seed{'s' * (counts != [1])}{missing}"
-    return what + ("\n" if len(what + numbers) > 105 else " ") + numbers
+    data, models, workers = (listed(runs.field(name)) for name in ("dataset", "model", "workers"))
+    what = f"{data}{size}, {models}, {workers} workers, preset {runs.preset}:"
+    numbers = "one seed, no interval" if counts == [1] else f"mean and 95\xa0% interval over n\xa0=\xa0{seeds} seeds"
+    return what + ("\n" if len(what + numbers) > 105 else " ") + numbers + missing
+
+
+def listed(values: Iterable) -> str:
+    """a, b and c."""
+    *others, last = map(str, values)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def curves(runs: Iterable[Run], column: str) -> pd.DataFrame:
@@ -52,14 +57,15 @@ def by_condition(runs: Experiment) -> dict[str, list[Runs]]:
     }
 
 
-def worst_and_averaged(panels: Iterable[Axes], runs: Experiment, names: Sequence[str]) -> None:
+def worst_and_averaged(panels: Iterable[Axes], runs: Experiment, names: Sequence[str], flat: bool = False) -> None:
     """Two panels: the worst worker and the averaged model of each method under each condition, called ``names``."""
     panels, cells = list(panels), by_condition(runs)
     for axes, column, name in zip(panels, ("worst", "averaged"), ("worst worker", "averaged model"), strict=True):
-        categories(axes, names, {v: [cell.interval(column) for cell in own] for v, own in cells.items()})
-        axes.set(title=name, ylabel="test accuracy (%)")
+        values = {variant: [cell.interval(column) for cell in own] for variant, own in cells.items()}
+        categories(axes, names, values, "test accuracy (%)", flat=flat)
+        axes.set_title(name)
     for axes in panels:  # only now: limits that are set are not widened for what another panel shows on the same axis
-        within_percent(axes)
+        within_percent(axes, "x" if flat else "y")
 
 
 def ends(intervals: Sequence[Interval | None], scale: float = 100) -> tuple[np.ndarray, np.ndarray]:
@@ -69,72 +75,68 @@ def ends(intervals: Sequence[Interval | None], scale: float = 100) -> tuple[np.n
     return np.array(means), np.nan_to_num(halves)
 
 
-def categories(axes: Axes, names: Sequence[str], series: dict[str, Sequence[Interval | None]], joined=False) -> None:
-    """Methods side by side at each category: marker and interval; ``joined`` where the categories have an order."""
+def categories(
+    axes: Axes, names: Sequence[str], series: dict[str, Sequence[Interval | None]], value: str, *, joined: bool = False,
+    flat: bool = False,
+) -> None:  # fmt: skip
+    """Methods side by side at each category: marker and interval of a ``value``, which its axis is called after.
+
+    joined: where the categories have an order. flat: categories from the top, for names too long to stand beside one
+    another in a column.
+    """
     reach = 0.15 if joined else 0.3
     shifts = np.linspace(-reach, reach, len(series)) if len(series) > 1 else np.zeros(len(series))
     for shift, (label, intervals) in zip(shifts, series.items(), strict=True):
-        look, (mean, half) = style.look(label), ends(intervals)
+        look, (mean, half), places = style.look(label), ends(intervals), np.arange(len(names)) + shift
+        points = {"x": mean, "y": places, "xerr": half} if flat else {"x": places, "y": mean, "yerr": half}
         axes.errorbar(
-            np.arange(len(names)) + shift, mean, yerr=half, color=look.color, marker=look.marker,
-            markersize=look.markersize, linestyle=look.linestyle if joined else "none", linewidth=0.7, elinewidth=1,
+            **points, color=look.color, marker=look.marker, markersize=look.markersize * (0.7 if flat else 0.85),
+            linestyle=look.linestyle if joined else "none", linewidth=0.7, elinewidth=1,
         )  # fmt: skip
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.grid(False, axis="x")
+    across, along = (axes.yaxis, axes.xaxis) if flat else (axes.xaxis, axes.yaxis)
+    across.set_ticks(range(len(names)), names)
+    along.set_label_text(value)
+    axes.set(**{"ylim": (len(names) - 0.5, -0.5)} if flat else {"xlim": (-0.5, len(names) - 0.5)})
+    across.grid(False)
     for edge in range(1, len(names)):
-        axes.axvline(edge - 0.5, color="0.9", linewidth=0.5, zorder=0)
+        (axes.axhline if flat else axes.axvline)(edge - 0.5, color="0.9", linewidth=0.5, zorder=0)
 
 
-def dots(axes: Axes, names: Sequence[str], intervals: Sequence[Interval | None], color="#D55E00") -> None:
+def dots(axes: Axes, names: Sequence[str], intervals: Sequence[Interval | None], color=style.INK) -> None:
     """One row per name from the top, marker and horizontal interval."""
     mean, half = ends(intervals)
-    axes.errorbar(mean, np.arange(len(names)), xerr=half, color=color, marker="o", linestyle="none", elinewidth=1.2)
+    axes.errorbar(mean, np.arange(len(names)), xerr=half, color=color, marker="o", markersize=4.5, linestyle="none",
+                  elinewidth=1.2)  # fmt: skip
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
-def grid(rows: int, columns: int, height: float, **options) -> tuple[Figure, np.ndarray]:
-    """A figure of the page's width (inches) with an array of panels."""
-    fig = style.figure(1, height)[0]
-    fig.clear()
-    return fig, fig.subplots(rows, columns, squeeze=False, **options)
+def within_percent(axes: Axes, which: str = "y") -> None:
+    """Cut a linear axis of accuracies, "x" or "y", at 0 and 100 %, which an interval of few seeds may pass."""
+    low, high = axes.get_ylim() if which == "y" else axes.get_xlim()
+    axes.set(**{f"{which}lim": (max(low, -2), min(high, 102))})
 
 
-def within_percent(axes: Axes) -> None:
-    """Cut a linear axis of accuracies at 0 and 100 %, which an interval of few seeds may pass."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -2), min(high, 102))
-
-
-def plain_log(axes: Axes, ticks: int = 4) -> None:
-    """A horizontal logarithmic axis with plain numbers, few enough to be read."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=ticks))
-    axes.xaxis.set_minor_formatter("")
-    axes.xaxis.set_major_formatter("{x:g}")
-
-
-def finish(fig: Figure, runs: Experiment, labels: Sequence[str], out: Path) -> list[Path]:
-    """Title, one legend for all panels, and the files, which are called after the experiment."""
-    fig.suptitle(title(runs), fontsize=7.5)
+def finish(fig: Figure, runs: Experiment, labels: Sequence[str], out: Path, note: str = "") -> list[Path]:
+    """Title, one legend for all panels under what else has to be said, and the files, called after the experiment."""
+    style.heading(fig, title(runs))
     if labels:
-        style.legend(fig, list(labels), columns=3 if len(labels) > 4 else 4)
+        style.legend(fig, list(labels), 3 if len(labels) > 4 else 4, note)
     return style.save(fig, out / runs.name)
 
 
-def overview(results: Path, out: Path, name: str) -> list[Path]:
+def overview(results: Path, out: Path, width: float = style.PAGE_WIDTH, *, name: str) -> list[Path]:
     """The figure of an experiment without one of its own: three panels, a row a label, all seeds and the interval."""
-    from seaborn import swarmplot
-
     runs = Experiment(results, name)
     unit = Unit.of(runs)
-    with style.sheet():
-        fig, (panels,) = grid(1, 3, 1.2 + 0.18 * len(runs.labels), sharey=True)
+    rows = 0.18 * len(runs.labels)
+    with style.sheet(width):
+        fig, (panels,) = style.grid(1, 3, 1.2 + rows, 0.5 + 0.7 * rows, sharex="all", sharey="all")
         for axes, column in zip(panels, ("worst", "mean", "averaged"), strict=True):
-            values = runs.frame[column] * unit.scale
-            swarmplot(x=values, y=runs.frame["label"], order=runs.labels, color="0.6", size=2.5, ax=axes, zorder=0)
             for place, label in enumerate(runs.labels):
+                seeds = (runs.frame[column][runs.frame["label"] == label] * unit.scale).to_numpy()
+                if len(seeds) > 1:  # one below the other: equal seeds hide none
+                    axes.plot(seeds, place + np.linspace(-0.3, 0.3, len(seeds)), ".", color="0.6", markersize=3.5)
                 own, look = runs.of(label), style.look(runs.of(label)[0].variant)
                 mean, half = ends([own.interval(column)], unit.scale)
                 axes.errorbar(mean, [place], xerr=half, color=look.color, marker=look.marker,
@@ -146,15 +148,19 @@ def overview(results: Path, out: Path, name: str) -> list[Path]:
         return finish(fig, runs, (), out)
 
 
-def script(name: str, draw: Callable[[Path, Path], list[Path]], arguments: list[str] | None = None) -> int:
+def script(name: str, draw: Callable[[Path, Path, float], list[Path]], arguments: list[str] | None = None) -> int:
     """The command line of a figure; an error is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=f"Draw figures/{name}.pdf and .png from the recorded runs.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs (default: results)")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder to write into (default: figures)")
+    parser.add_argument("--width", type=float, default=style.PAGE_WIDTH, choices=style.WIDTHS, help=style.WIDTHS_HELP)
+    parser.add_argument(
+        "--out", type=Path, help="folder to write into (default: figures; figures/column at 3.5 inches)"
+    )
     options = parser.parse_args(arguments)
+    out = options.out or Path("figures", "column" if options.width < style.PAGE_WIDTH else "")
     try:
-        style.check_out(options.out)
-        for path in draw(options.results, options.out):
+        style.check_out(out)
+        for path in draw(options.results, out, options.width):
             print(path)
     except ConfigError as error:
         print(f"figures.{name}: {error}", file=sys.stderr)

@@ -7,13 +7,13 @@ import numpy as np
 
 from aldsgd.statistics import mean_interval
 from figures import style
-from figures.common import band, curves, ends, finish, grid, plain_log, script, within_percent
+from figures.common import band, curves, ends, finish, script, within_percent
 from tables.experiments import target_of
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
 from tables.query import Experiment
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     experiment = Experiment(results, "communication")
     shown = experiment.select(condition=0)  # the ring is in the table
@@ -22,21 +22,23 @@ def draw(results: Path, out: Path) -> list[Path]:
         ("link (Gb/s), 50 us a message", [(gigabits, 50e-6) for gigabits in BANDWIDTHS], BANDWIDTHS),
         ("latency (us), 10 Gb/s", [(10, latency) for latency in LATENCIES], [1e6 * latency for latency in LATENCIES]),
     )
-    with style.sheet():
-        fig, (panels,) = grid(1, 3, 3.1)
+    with style.sheet(width):
+        fig, (panels,) = style.grid(1, 3, 3.1, 1.9)
+        panels[2].sharey(panels[1])
         panels[0].set(xlabel="sent by all workers (MB)", ylabel="mean worker's test accuracy (%)")
         panels[0].set_title("(a) accuracy against traffic")
-        unreached = []
+        unreached, equal = False, False
         for place, label in enumerate(labels):
             own = shown.select(variant=label)
             runs, target = [entry.run for entry in own], target_of(experiment, own[0].label)
             values = 100 * curves(runs, "mean_accuracy")
             style.curve(
-                panels[0], place, label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values)
-            )
+                panels[0], place, label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values),
+                of=len(labels),
+            )  # fmt: skip
             reached = [first_reached(run, target) for run in runs]
             if None in reached:
-                unreached.append(label)
+                unreached = True
                 continue
             for axes, (_, speeds, x) in zip(panels[1:], links, strict=True):
                 seconds = [
@@ -44,27 +46,22 @@ def draw(results: Path, out: Path) -> list[Path]:
                     for speed in speeds
                 ]
                 mean, half = ends(seconds, scale=1)
-                # Side by side: most methods take nearly the same time.
-                shifted = np.array(x) * 1.06 ** (place - (len(labels) - 1) / 2)
-                look = style.look(label)
-                axes.errorbar(shifted, mean, yerr=half, color=look.color, marker=look.marker, linewidth=0.9,
-                              markersize=look.markersize - 1, linestyle=look.linestyle, elinewidth=0.9)  # fmt: skip
+                equal |= len(runs) > 1 and not half.all()
+                style.curve(axes, place, label, x, mean, mean - half, mean + half, of=len(labels))
         target = 100 * target_of(experiment, shown.labels[0])
         if np.isfinite(target):
             panels[0].axhline(target, color="0.4", linewidth=0.6)
             panels[0].annotate(f"target: {target:.1f} %", (0.02, target), (0, 2), xycoords=("axes fraction", "data"),
-                               textcoords="offset points", fontsize=6, color="0.4")  # fmt: skip
+                               textcoords="offset points", fontsize=style.SMALLEST, color="0.4")  # fmt: skip
         for axes, letter, (name, _, _) in zip(panels[1:], "bc", links, strict=True):
-            axes.set(xscale="log", xlabel=name, title=f"({letter}) time to the target")
-            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set(xlabel=name, ylabel="modelled time (s)", title=f"({letter}) time to the target")
+            style.plain_log(axes)
             axes.set_ylim(bottom=0)
-        panels[1].set_ylabel("modelled time (s)")
-        plain_log(panels[0])
+        style.plain_log(panels[0])
         within_percent(panels[0])
-        if unreached:
-            text = "not reached by every seed:\n" + "\n".join(unreached)
-            panels[2].text(0.02, 0.02, text, transform=panels[2].transAxes, va="bottom", fontsize=5.5, color="0.3")
-        return finish(fig, experiment, labels, out)
+        notes = ["(b, c) methods of which every seed reached the target"] * unreached
+        notes += ["no bar: all seeds reached it at the same test"] * equal
+        return finish(fig, experiment, labels, out, note="; ".join(notes))
 
 
 if __name__ == "__main__":

@@ -4,23 +4,25 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import band, curves, finish, grid, plain_log, script, within_percent
+from figures.common import band, curves, finish, script, within_percent
 from tables.query import Experiment
 
 ROWS = (
     ("mean_accuracy", "mean worker's test accuracy (%)", 100),
     ("averaged_loss", "averaged model's test loss (nats)", 1),
 )
+AXES = {"epoch": "epoch", "MB": "sent by all workers (MB)", "s": "modelled time (s)"}
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     experiment = Experiment(results, "convergence")
     labels = experiment.variants
-    with style.sheet():
-        fig, panels = grid(2, 3, 4.9, sharey="row")
+    with style.sheet(width):
+        fig, panels = style.grid(2, 3, 4.9, 1.75, turned=True, sharex="col", sharey="row")
         for row, (column, name, scale) in zip(panels, ROWS, strict=True):
-            for axes, horizontal in zip(row, ("epoch", "MB", "s"), strict=True):
+            for axes, (horizontal, text) in zip(row, AXES.items(), strict=True):
+                axes.set(xlabel=text, ylabel=name)
                 for place, label in enumerate(labels):
                     runs = [entry.run for entry in experiment.select(variant=label)]
                     values = scale * curves(runs, column)
@@ -32,17 +34,15 @@ def draw(results: Path, out: Path) -> list[Path]:
                     elif horizontal == "s":
                         x = sum(curves(runs, f"modelled_{part}_s") for part in ("compute", "communication"))
                         x = x.mean(axis=1).to_numpy()
-                    style.curve(axes, place, label, x, *band(values))
-            row[0].set_ylabel(name)
-        for axes, text in zip(panels[1], ("epoch", "sent by all workers (MB)", "modelled time (s)"), strict=True):
-            axes.set_xlabel(text)
+                    style.curve(axes, place, label, x, *band(values), of=len(labels))
         for axes in panels[:, 0]:
             style.epoch_axis(axes)
         for axes in panels[:, 1]:
-            plain_log(axes)
-        panels[0, 0].set_xlabel("")
+            style.plain_log(axes)
         within_percent(panels[0, 0])
-        return finish(fig, experiment, labels, out)
+        tested = sorted({len(entry.run.network) for entry in experiment})
+        few = "points at the same place stand side by side" if tested[-1] <= style.FEW else ""
+        return finish(fig, experiment, labels, out, note=few)
 
 
 if __name__ == "__main__":

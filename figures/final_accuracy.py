@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.common import ends, finish, grid, script
+from figures.common import ends, finish, script
 from tables.query import Experiment
 
-MARKERS = {"worst": "<", "mean": "o", "best": ">", "averaged": "D"}
+#: The bar is no method's marker elsewhere.
+MARKERS = {"worst": "<", "mean": "o", "best": ">", "averaged": "|"}
 #: One line for each, so that no interval lies on another.
 OFFSETS = (-0.27, -0.09, 0.09, 0.27)
 
@@ -19,12 +20,12 @@ OFFSETS = (-0.27, -0.09, 0.09, 0.27)
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "final_accuracy")
     variants = runs.variants
-    with style.sheet():
-        fig, panels = grid(1, len(runs.conditions), 4.2, sharey=True)
+    with style.sheet(width):
+        fig, panels = style.grid(1, len(runs.conditions), 4.2, 3.0, sharey="all")
         for axes, (number, config) in zip(panels[0], runs.conditions.items(), strict=True):
             for place, variant in enumerate(variants):
                 own = runs.select(variant=variant, condition=number)
@@ -33,19 +34,26 @@ def draw(results: Path, out: Path) -> list[Path]:
                 color = style.look(variant).color
                 for (column, marker), up in zip(MARKERS.items(), OFFSETS, strict=True):
                     (mean,), (half,) = ends([own.interval(column)])
-                    axes.errorbar(mean, place + up, xerr=half, color=color, marker=marker, markersize=4, elinewidth=0.9)
+                    axes.errorbar(mean, place + up, xerr=half, color=color, elinewidth=0.9, **look_of(marker, color))
             title = NAMES.get(config["dataset"], config["dataset"])
             rates = runs.named(number)
             axes.set(xlabel="test accuracy (%)", title=title + (f", {rates}" if rates else ""))
-            axes.set_yticks(np.arange(len(variants)), variants)
+            axes.set_yticks(np.arange(len(variants)), list(map(style.brief, variants)))
             axes.set_ylim(len(variants) - 0.4, -0.6)
         handles = [
-            Line2D([], [], color="0.3", marker=marker, markersize=4, linestyle="none",
+            Line2D([], [], color="0.3", linestyle="none", **look_of(marker, "0.3"),
                    label="averaged model" if column == "averaged" else f"{column} worker")
             for column, marker in MARKERS.items()
         ]  # fmt: skip
-        fig.legend(handles=handles, loc="outside lower center", ncols=4)
+        style.key(fig, handles)
         return finish(fig, runs, (), out)
+
+
+def look_of(marker: str, color: str) -> dict:
+    """A marker of this colour; the bar is all edge."""
+    if marker == "|":
+        return {"marker": marker, "markersize": 6, "markeredgecolor": color, "markeredgewidth": 1.6}
+    return {"marker": marker, "markersize": 4}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from figures import style
-from figures.common import by_condition, categories, finish, grid, script, within_percent
+from figures.common import by_condition, categories, finish, script, within_percent
 from tables.base import REFERENCE
 from tables.experiments import degrees
 from tables.query import Experiment
@@ -27,7 +27,7 @@ def condition(config: dict, graph: str | None) -> str:
     return "identical" if config["split"] == "iid" else f"{config['split']}\nshards"
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "heterogeneous")
     graph = next(filter(None, runs.field("graph")), None)
@@ -39,16 +39,19 @@ def draw(results: Path, out: Path) -> list[Path]:
         for variant, own in cells.items()
         if variant not in (REFERENCE, ALONE) and REFERENCE in cells
     }
-    with style.sheet():
-        fig, panels = grid(2, 1, 4.4, sharex=True)
-        top, bottom = panels[:, 0]
-        categories(top, names, worst)
-        top.set(title="worst worker", ylabel="test accuracy (%)")
-        within_percent(top)
-        categories(bottom, names, gains)
-        bottom.axhline(0, color="0.4", linewidth=0.6)
-        bottom.set(title=f"worst worker, less D-PSGD's under the same condition ({ALONE}: see above)", ylabel="points")
-        return finish(fig, runs, runs.variants, out)
+    with style.sheet(width):
+        flat = style.narrow()
+        fig, ((top,), (bottom,)) = style.grid(
+            2, 1, 4.4, 3.9, turned=True, sharex="" if flat else "all", sharey="all" if flat else ""
+        )
+        categories(top, names, worst, "test accuracy (%)", flat=flat)
+        top.set_title("worst worker")
+        within_percent(top, "x" if flat else "y")
+        categories(bottom, names, gains, "percentage points", flat=flat)
+        (bottom.axvline if flat else bottom.axhline)(0, color="0.4", linewidth=0.6)
+        bottom.set_title(f"less {REFERENCE}'s")
+        note = f"less {REFERENCE}'s under the same condition" + f"; {ALONE}: in the other panel only" * (ALONE in cells)
+        return finish(fig, runs, runs.variants, out, note)
 
 
 if __name__ == "__main__":

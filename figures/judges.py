@@ -3,30 +3,41 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from figures import style
-from figures.common import by_condition, categories, finish, grid, script
+from figures.common import by_condition, categories, finish, script
 from tables.base import REFERENCE
 from tables.query import Experiment
 
 
-def draw(results: Path, out: Path) -> list[Path]:
-    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    runs = Experiment(results, "judges")
+def draw(
+    results: Path, out: Path, width: float = style.PAGE_WIDTH, name: str = "judges", lowest: float = -np.inf
+) -> list[Path]:
+    """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete.
+
+    lowest: percentage points below which nothing is shown.
+    """
+    runs = Experiment(results, name)
     names = [runs.named(number) or str(number) for number in runs.conditions]
     cells = by_condition(runs)
     plain = cells.pop(REFERENCE, None)
-    with style.sheet():
-        fig, (panels,) = grid(1, 2, 2.9)
+    with style.sheet(width):
+        fig, (panels,) = style.grid(1, 2, 2.9, 1.8, sharex="all", sharey="all")
         for axes, column in zip(panels, ("worst", "mean"), strict=True):
             gains = {
                 variant: [cell.less(other, column) for cell, other in zip(own, plain, strict=True)]
                 for variant, own in cells.items()
                 if plain
             }
-            categories(axes, [name.replace(" ", "\n", 1) for name in names], gains)
+            categories(axes, [name.replace(" ", "\n", 1) for name in names], gains, "percentage points")
             axes.axhline(0, color="0.4", linewidth=0.6)
-            axes.set(title=f"{column} worker, less D-PSGD's", ylabel="percentage points")
-        return finish(fig, runs, list(cells), out)
+            axes.set_title(f"{column} worker, less {REFERENCE}'s")
+        note = ""
+        if panels[0].get_ylim()[0] < lowest:
+            panels[0].set_ylim(bottom=lowest)
+            note = f"what is missing ends more than {-lowest:g} points below"
+        return finish(fig, runs, list(cells), out, note=note)
 
 
 if __name__ == "__main__":

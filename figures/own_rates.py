@@ -3,10 +3,8 @@
 import sys
 from pathlib import Path
 
-from matplotlib.ticker import NullFormatter
-
 from figures import style
-from figures.common import finish, grid, script
+from figures.common import finish, script
 from tables.query import Experiment
 from tables.rates import chosen, rate_of
 
@@ -15,14 +13,14 @@ COLUMNS = 3
 SHOWN = 12
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH, name: str = "own_rates") -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
-    runs = Experiment(results, "own_rates")
+    runs = Experiment(results, name)
     places = dict.fromkeys(entry.named or entry.run.config["dataset"] for entry in runs)
     best = set(chosen(runs).values())
     rows = -(-len(places) // COLUMNS)
-    with style.sheet():
-        fig, panels = grid(rows, COLUMNS, 0.9 + 1.5 * rows)
+    with style.sheet(width):
+        fig, panels = style.grid(rows, COLUMNS, 0.9 + 1.65 * rows, 1.3, across=2)
         for axes, place in zip(panels.flat, places, strict=False):
             own = [entry for entry in runs if (entry.named or entry.run.config["dataset"]) == place]
             for variant in runs.variants:
@@ -39,22 +37,18 @@ def draw(results: Path, out: Path) -> list[Path]:
                 for rate, value, taken in points:
                     if taken:
                         axes.plot(rate, value, color=look.color, marker=look.marker, markersize=6, linestyle="none")
-            axes.set_title(place, fontsize=7)
-            axes.set_xscale("log")
+            axes.set(title=place, xscale="log", xlabel="learning rate", ylabel="mean worker (%)")
             rates = sorted({rate_of(entry.run) for entry in own})
-            axes.set_xticks(rates[:: 1 + (len(rates) > 6)], [f"{rate:g}" for rate in rates[:: 1 + (len(rates) > 6)]])
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            rates = rates[:: -(-len(rates) // (4 if style.narrow() else 6))]
+            axes.set_xticks(rates, [f"{rate:g}".lstrip("0") for rate in rates])
+            axes.set_xticks([], minor=True)
             # What counts is near the best; where a method no longer trains, its curve leaves below.
             best_of_all = max(100 * e.run.final[f"mean_{e.run.metrics[0]}"] for e in own)
             axes.set_ylim(bottom=max(axes.get_ylim()[0], best_of_all - SHOWN), top=best_of_all + SHOWN / 10)
         for axes in panels.flat[len(places) :]:
-            axes.set_visible(False)
-        for axes in panels[:, 0]:
-            axes.set_ylabel("mean worker (%)")
-        for column in panels.T:
-            for axes in [axes for axes in column if axes.get_visible()][-1:]:
-                axes.set_xlabel("learning rate")
-        return finish(fig, runs, runs.variants, out)
+            axes.remove()
+        note = f"large markers: the rate chosen; curves that leave below end more than {SHOWN} points under the best"
+        return finish(fig, runs, runs.variants, out, note=note)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def mean_against_bytes(axes: Axes, methods: dict[str, list[Run]]) -> None:
             # No place on a logarithmic axis: a level to compare with, where it ended.
             level, look = band(values)[0][-1], style.look(label)
             axes.axhline(level, color=look.color, linestyle=look.linestyle)
-            axes.text(0.98, 0.03, f"dotted: {label}\n(0 MB), at the end", transform=axes.transAxes, ha="right",
-                      color=look.color, fontsize=6)  # fmt: skip
+            axes.text(0.98, 0.03, f"dotted: where\n{label}\n(0 MB) ended", transform=axes.transAxes, ha="right",
+                      color=look.color, fontsize=style.SMALLEST)  # fmt: skip
 
 
 def consensus_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:
@@ -59,19 +59,19 @@ def consensus_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:
     axes.set_title("(c) disagreement" + (f" ({', '.join(absent)}: 0)" if absent else ""))
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when runs are missing."""
     runs = Experiment(results, "quickstart", whole=True)
     methods = {label: [entry.run for entry in runs.of(label)] for label in runs.labels}
     counts, config = sorted({len(own) for own in methods.values()}), runs[0].run.config
-    with style.sheet():
-        fig, panels = style.figure(columns=3, height=2.9)
+    with style.sheet(width):
+        fig, (panels,) = style.grid(1, 3, 2.9, 1.8)
         for panel, axes in zip((worst_against_epoch, mean_against_bytes, consensus_against_epoch), panels, strict=True):
             panel(axes, methods)
-        fig.suptitle(
+        style.heading(
+            fig,
             f"{config['dataset']}, {config['workers']} workers, preset {runs.preset}: mean of "
             f"n = {' to '.join(map(str, counts))} seeds, 95 % interval shaded",
-            fontsize=8,
         )
         style.legend(fig, list(methods))
         return style.save(fig, out / "quickstart")

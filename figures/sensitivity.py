@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from aldsgd.statistics import mean_interval
 from figures import style
-from figures.common import finish, grid, plain_log, script, within_percent
+from figures.common import finish, script
 from tables.query import Experiment, Runs
 from tables.rates import coefficient_maps, lr_grid
 
@@ -19,13 +19,18 @@ CHANCE = 0.15
 SHOWN = 10
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     experiment = Experiment(results, "sensitivity")
     maps, grid_of_rates = coefficient_maps(experiment), lr_grid(experiment)
     labels = list(grid_of_rates)
-    with style.sheet():
-        fig, (panels,) = grid(1, 3, 3.6)
+    with style.sheet(width):
+        fig = style.empty(4.2 if style.narrow() else 3.6)
+        places = fig.add_gridspec(2, 2, height_ratios=(1.15, 1)) if style.narrow() else fig.add_gridspec(1, 3)
+        panels = [
+            fig.add_subplot(place)
+            for place in (places[0, 0], places[0, 1], places[-1, :] if style.narrow() else places[0, 2])
+        ]
         images = {letter: image(maps[letter], letter) for letter in "cp"}
         best = max((np.nanmax(values) for _, values in images.values() if values.size), default=100.0)
         drawn = None
@@ -33,17 +38,17 @@ def draw(results: Path, out: Path) -> list[Path]:
             drawn = heat(axes, *images[letter], letter, best) or drawn
         if drawn is not None:
             bar = fig.colorbar(drawn, ax=list(panels[:2]), location="bottom", shrink=0.6, aspect=30, extend="min")
-            bar.set_label("mean worker (%); crossed out beyond the red line: a seed diverged", fontsize=6.5)
+            bar.set_label("mean worker (%); crossed out: a seed diverged", fontsize=style.SMALLEST)
+            bar.ax.tick_params(labelsize=style.SMALLEST)
+        panels[2].set(xlabel="learning rate", title="(c) learning rates")
+        style.accuracy_axis(panels[2], "mean worker's test accuracy (%)")
         for place, label in enumerate(labels):
             rates = sorted(grid_of_rates[label])
             found = [mean_interval(np.nan_to_num(list(grid_of_rates[label][rate].values()))) for rate in rates]
             mean = 100 * np.array([interval.mean for interval in found])
             half = 100 * np.nan_to_num([interval.half_width for interval in found])
-            style.curve(panels[2], place, label, rates, mean, mean - half, mean + half)
-        panels[2].set(xlabel="learning rate", ylabel="mean worker's test accuracy (%)")
-        panels[2].set_title("(c) learning rates")
-        plain_log(panels[2], ticks=6)
-        within_percent(panels[2])
+            style.curve(panels[2], place, label, rates, mean, mean - half, mean + half, of=len(labels))
+        style.plain_log(panels[2], ticks=6)
         return finish(fig, experiment, labels, out)
 
 
@@ -78,11 +83,15 @@ def heat(axes: Axes, values: list[float], image: np.ndarray, letter: str, best: 
     for row in places:
         for column in places:
             if lost[row, column]:
-                axes.plot(column, row, marker="x", markeredgecolor="#D55E00", markersize=6, markeredgewidth=1.2)
+                axes.plot(column, row, marker="x", markeredgecolor=style.ALERT, markersize=5, markeredgewidth=1.2)
+            else:  # the number, too: what is far below the best has the last colour
+                value = image[row, column]
+                axes.text(column, row, f"{value:.0f}" if style.narrow() else f"{value:.1f}", fontsize=style.SMALLEST,
+                          ha="center", va="center", color="white" if value < best - SHOWN / 2 else "black")  # fmt: skip
             if column + 1 < len(values) and lost[row, column] != lost[row, column + 1]:
-                axes.plot([column + 0.5] * 2, [row - 0.5, row + 0.5], color="#D55E00", linewidth=1.6)
+                axes.plot([column + 0.5] * 2, [row - 0.5, row + 0.5], color=style.ALERT, linewidth=1.6)
             if row + 1 < len(values) and lost[row, column] != lost[row + 1, column]:
-                axes.plot([column - 0.5, column + 0.5], [row + 0.5] * 2, color="#D55E00", linewidth=1.6)
+                axes.plot([column - 0.5, column + 0.5], [row + 0.5] * 2, color=style.ALERT, linewidth=1.6)
     return drawn
 
 

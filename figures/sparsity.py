@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import categories, finish, grid, script, within_percent
+from figures.common import categories, finish, script, within_percent
 from tables.query import Experiment
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "sparsity")
     cores = runs.cores
@@ -16,8 +16,8 @@ def draw(results: Path, out: Path) -> list[Path]:
     labels = [family for core in groups for family in runs.families if cores.get(family, family) == core]
     levels, counts = runs.field("graph"), sorted(runs.field("graphs"))
     names = [graph.removeprefix("paper:") for graph in levels]
-    with style.sheet():
-        fig, panels = grid(2, len(counts), 4.4, sharey="row", sharex=True)
+    with style.sheet(width):
+        fig, panels = style.grid(2, len(counts), 4.4, 1.6, turned=True, sharex="all", sharey="row")
         for (top, bottom), graphs in zip(panels.T, counts, strict=True):
             cells = {
                 label: [runs.select(family=label, graph=graph, graphs=graphs) for graph in levels] for label in labels
@@ -28,14 +28,13 @@ def draw(results: Path, out: Path) -> list[Path]:
                 if core in cells
             }
             worst = {label: [cell.interval("worst") for cell in own] for label, own in cells.items()}
-            categories(top, names, worst, joined=True)
-            categories(bottom, names, gains, joined=True)
+            categories(top, names, worst, "worst test accuracy (%)", joined=True)
+            categories(bottom, names, gains, "leaders' gain (points)", joined=True)
             bottom.axhline(0, color="0.4", linewidth=0.6)
             top.set_title(f"{graphs} graph{'s in turn' * (graphs > 1)}")
-            bottom.set_xlabel("level: share of the 13 links (%)")
-        panels[0, 0].set_ylabel("worst test accuracy (%)")
+            for axes in (top, bottom):
+                axes.set_xlabel("share of 13 links (%)" if style.narrow() else "level: share of the 13 links (%)")
         within_percent(panels[0, 0])
-        panels[1, 0].set_ylabel("leaders' gain (points)")
         return finish(fig, runs, labels, out)
 
 

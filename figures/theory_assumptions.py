@@ -11,24 +11,22 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aldsgd.statistics import mean_interval
 from figures import style
 from figures.common import script
-from figures.theory_common import frames, panel_letter, plain
+from figures.theory_common import COLORS, frames, panel_letter, plain
 
 KINDS = ["dataset", "model"]
 
 
-def lines(axes: Axes, rows, column: str, length, log: bool = False) -> None:
+def lines(axes: Axes, rows, column: str, label: str, length, log: bool = False) -> None:
     """One line per model and split; length (key of the model to its epochs) puts runs of any length on one axis.
 
     log: intervals of the logarithm, as wide above as below on this axis.
     """
-    axes.set_xlabel("share of the run")
+    axes.set(xlabel="share of the run", ylabel=label, xlim=(-0.06, 1.14))
     if log:
         axes.set_yscale("log")
     for k, (key, model) in enumerate(rows.groupby(KINDS, sort=False)):
@@ -51,63 +49,56 @@ def binned(probes, length, bins: int = 6):
     return means.groupby([*KINDS, "split", "seed", "epoch"], sort=False).mean(numeric_only=True).reset_index()
 
 
+JUDGES = {"by mini-batch loss (e)": ("best_hits", COLORS[4], "P"), "by degree (e)": ("degree_hits", COLORS[5], "X")}
+
+
 def hits(axes: Axes, probes) -> None:
     panel_letter(axes, "e", "the leader is truly the best")
-    names, position = [], 0
+    names = []
     later = probes[probes["step"] > 0]
-    for key, own in later.groupby([*KINDS, "split"], sort=False):
+    for place, (key, own) in enumerate(later.groupby([*KINDS, "split"], sort=False)):
         seeds = own.groupby("seed").mean(numeric_only=True)
-        for offset, column, color, marker in (
-            (-0.15, "best_hits", "#D55E00", "D"),
-            (0.15, "degree_hits", "#0072B2", "s"),
-        ):
+        for offset, (column, color, marker) in zip((-0.17, 0.17), JUDGES.values(), strict=True):
             value = mean_interval(seeds[column])
-            axes.errorbar(position + offset, value.mean, np.nan_to_num(value.half_width), color=color, marker=marker,
-                          markersize=4, capsize=2, elinewidth=0.8)  # fmt: skip
-        axes.plot([position - 0.35, position + 0.35], [seeds["chance"].mean()] * 2, color="0.3", linewidth=1)
+            axes.errorbar(value.mean, place + offset, xerr=np.nan_to_num(value.half_width), color=color, marker=marker,
+                          markersize=4.5, elinewidth=0.8)  # fmt: skip
+        axes.plot([seeds["chance"].mean()] * 2, [place - 0.35, place + 0.35], color="0.3", linewidth=1)
         names.append(f"{key[1].partition('_')[0]}, {'IID' if key[2] == 'iid' else 'Dir.'}")
-        position += 1
-    axes.set_xticks(range(position))
-    axes.set_xticklabels(names, rotation=40, ha="right")
-    axes.set(ylabel="share of workers", ylim=(0, 1.15))
-    axes.grid(False, axis="x")
-    axes.legend(
-        handles=[
-            Line2D([], [], color="#D55E00", marker="D", linestyle="none", label="by mini-batch loss"),
-            Line2D([], [], color="#0072B2", marker="s", linestyle="none", label="by degree"),
-            Line2D([], [], color="0.3", label="chance"),
-        ],
-        loc="upper right",
-    )
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="share of workers", xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+    axes.grid(False, axis="y")
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     tables = frames(results, "theory_assumptions")
     rows, probes = tables["assumptions"], tables["assumptions_leaders"]
     length = rows.groupby(KINDS)["epoch"].max()
-    with style.sheet():
-        fig = Figure(figsize=(style.PAGE_WIDTH, 4.8), layout="constrained")
-        FigureCanvasAgg(fig)
-        (one, two, three), (four, five, six) = fig.subplots(2, 3)
-        panel_letter(one, "a", r"smoothness: curvature of $F$")
-        lines(one, rows, "curvature", length, log=True)
-        panel_letter(two, "b", "mini-batch gradient variance")
-        lines(two, rows, "variance", length, log=True)
-        panel_letter(three, "c", r"dissimilarity $\zeta^2$")
-        lines(three, rows, "zeta2", length, log=True)
+    with style.sheet(width):
+        fig, ((one, two, three), (four, five, six)) = style.grid(2, 3, 4.8, 1.7, across=2)
+        panel_letter(one, "a", "smoothness")
+        lines(one, rows, "curvature", "curvature of $F$", length, log=True)
+        panel_letter(two, "b", "noise")
+        lines(two, rows, "variance", "mini-batch gradient variance", length, log=True)
+        panel_letter(three, "c", "dissimilarity")
+        lines(three, rows, "zeta2", r"$\zeta^2$", length, log=True)
         smooth = binned(probes, length)
-        panel_letter(four, "d", "rank correlation of 16 and all")
-        lines(four, smooth, "with_loss", length)
+        panel_letter(four, "d", "losses on 16 and on all")
+        lines(four, smooth, "with_loss", "rank correlation", length)
         four.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
-        four.set_ylim(-0.5, 1)
+        low, high = four.get_ylim()
+        four.set_ylim(max(low, -1.05), min(high, 1.05))
         hits(five, probes)
-        panel_letter(six, "f", "spread of true losses")
-        lines(six, smooth, "spread", length, log=True)
+        panel_letter(six, "f", "true losses of workers")
+        lines(six, smooth, "spread", "spread", length, log=True)
         handles = [Line2D([], [], **plain(k), label=" ".join(map(str, key)))
                    for k, (key, _) in enumerate(rows.groupby(KINDS, sort=False))]  # fmt: skip
         handles += [Line2D([], [], color="0.3", label="IID"), Line2D([], [], color="0.3", linestyle="--",
                                                                     label="Dirichlet 0.1")]  # fmt: skip
-        fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        handles += [Line2D([], [], color=color, marker=marker, linestyle="none", label=label)
+                    for label, (_, color, marker) in JUDGES.items()]  # fmt: skip
+        handles.append(Line2D([], [], color="0.3", marker="|", markeredgecolor="0.3", markersize=8, linestyle="none",
+                              label="chance (e)"))  # fmt: skip
+        style.key(fig, handles)
         return style.save(fig, out / "theory_assumptions")
 
 

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 
 from aldsgd.theory import records
 
-# For what is no method: levels, workers, graphs. Dark to light, told apart by line style and marker as well.
-COLORS = ("#440154", "#31688E", "#35B779", "#E69F00", "#D55E00", "#888888", "#CC79A7", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# For what is no method: levels, workers, graphs; none is a method's colour. Told apart by marker as well.
+COLORS = ("#440154", "#31688E", "#35B779", "#B8A800", "#B5396B", "#5D6D7E", "#80C000", "#6E2C00")
+MARKERS = ("o", "s", "^", "v", "P", "X", "h", "*")
 CORES = {"dpsgd": "D-PSGD", "matcha": "MATCHA", "dpsgd_released": "D-PSGD (released schedule)"}
 LEADERS = {"dpsgd": "AL-DSGD on D-PSGD", "matcha": "AL-DSGD on MATCHA"}
 

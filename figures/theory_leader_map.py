@@ -12,8 +12,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import SubFigure
 
 from figures import style
 from figures.common import script
@@ -27,13 +26,13 @@ def nearest(own):
     return own.loc[((own["best"] - README[0]) ** 2 + (own["degree"] - README[1]) ** 2).idxmin()]
 
 
-def maps(fig: Figure, area, rows) -> None:
+def maps(area: SubFigure, rows) -> None:
     levels = list(dict.fromkeys(rows["level"].astype(str)))
     lines = [(core, count) for core in dict.fromkeys(rows["core"]) for count in sorted(rows["graphs"].unique())]
     grid = area.subplots(len(lines), len(levels), sharex=True, sharey=True, squeeze=False)
     size = round(1 / np.diff(np.unique(rows["best"])).min())
     edges = (np.arange(size + 2) - 0.5) / size
-    colors = matplotlib.colormaps["viridis_r"].with_extremes(over="#D55E00")
+    colors = matplotlib.colormaps["viridis_r"].with_extremes(over=style.ALERT)
     for line, (core, count) in zip(grid, lines, strict=True):
         for axes, level in zip(line, levels, strict=True):
             own = rows[(rows["core"] == core) & (rows["graphs"] == count) & (rows["alpha_factor"] == 1)
@@ -45,23 +44,27 @@ def maps(fig: Figure, area, rows) -> None:
                 edges, edges, np.where(cells >= 1 - 1e-5, 2.0, cells), cmap=colors, vmin=0.3, vmax=1.0
             )
             axes.set_aspect("equal")
-            axes.plot(*README, "*", color="white", markeredgecolor="black", markersize=7)
+            axes.plot(*README, "*", color="white", markeredgecolor="black", markersize=6)
             axes.grid(False)
-            axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+            axes.set(xticks=[0, 1] if style.narrow() else [0, 0.5, 1], yticks=[0, 1] if style.narrow() else [0, 0.5, 1])
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_major_formatter("{x:g}")
             if axes in grid[0]:
                 axes.set_title(f"{level} %")
         line[0].set_ylabel(f"{CORES[core]}{f' ×{count}' if count > 1 else ''}\nc (degree)")
     for axes in grid[-1]:
         axes.set_xlabel("b (best)")
-    bar = fig.colorbar(image, ax=grid, shrink=0.6, pad=0.01, label="per-step rate (red: 1 or more)", extend="max")
+    where = {"location": "bottom", "aspect": 40} if style.narrow() else {"pad": 0.01}
+    bar = area.colorbar(image, ax=grid, shrink=0.6, label="per-step rate (red: 1 or more)", extend="max", **where)
     bar.outline.set_linewidth(0.5)
 
 
-def alphas(area, rows) -> None:
+def alphas(area: SubFigure, rows) -> None:
     pairs = [(core, count) for core in dict.fromkeys(rows["core"]) for count in sorted(rows["graphs"].unique())]
-    for axes, (core, count) in zip(area.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs, strict=True):
+    shape = (-(-len(pairs) // 2), 2) if style.narrow() else (1, len(pairs))
+    panels = area.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+    for axes, (core, count) in zip(panels.flat, pairs, strict=False):
         axes.set_title(f"{CORES[core]}{f' ×{count}' if count > 1 else ''}")
-        axes.set_xlabel("alpha / the core's")
         chosen = rows[(rows["core"] == core) & (rows["graphs"] == count)]
         for k, level in enumerate(dict.fromkeys(chosen["level"].astype(str))):
             own = chosen[chosen["level"].astype(str) == level].groupby("alpha_factor")
@@ -69,19 +72,22 @@ def alphas(area, rows) -> None:
             axes.plot(x, [nearest(group)["rate"] for _, group in own], **plain(k), label=f"{level} %")
             axes.plot(x, own["rate"].min(), color=plain(k)["color"], linestyle=":", linewidth=1)
         axes.axhline(1, color="0.4", linewidth=0.8, linestyle=":")
-        axes.set_ylim(0.1, 1.6)
-    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                       title="at the cell nearest to the README's coefficients; dotted: at the best b and c",
-                       title_fontsize=7)  # fmt: skip
+        axes.set_ylim(0.1, 1.2)
+    for axes in panels[-1]:
+        axes.set_xlabel("alpha / the core's")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("per-step rate")
+    note = "at the cell nearest to the README's coefficients; dotted: at the best b and c"
+    style.key(area.figure, panels[0, 0].get_legend_handles_labels()[0], 5, note)
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
+    """Draw the figure from the theory's tables; returns the files written. Raises ConfigError where one is missing."""
     rows = frames(results, "theory_leader_mixing")["leader_map"]
-    with style.sheet():
-        fig = Figure(figsize=(style.PAGE_WIDTH, 7.2), layout="constrained")
-        FigureCanvasAgg(fig)
-        upper, lower = fig.subfigures(2, 1, height_ratios=(2.6, 1))
-        maps(upper, upper, rows)
+    with style.sheet(width):
+        fig = style.empty(6.4 if style.narrow() else 7.2)
+        upper, lower = fig.subfigures(2, 1, height_ratios=(1.5, 1) if style.narrow() else (2.6, 1))
+        maps(upper, rows)
         alphas(lower, rows)
         return style.save(fig, out / "theory_leader_map")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from aldsgd.statistics import mean_interval
 from figures import style
@@ -31,11 +32,9 @@ def title(case: tuple[str, int]) -> str:
     return f"{name} ×{count}" if count > 1 else name
 
 
-def ticks(axes: Axes, shown) -> None:
-    axes.set_xticks(range(len(shown)))
-    axes.set_xticklabels([title(case) for case in shown], rotation=60, ha="right")
-    axes.set_xlim(-0.6, len(shown) - 0.4)
-    axes.grid(False, axis="x")
+def rows_of(axes: Axes, shown) -> None:
+    axes.set_yticks(range(len(shown)), [title(case) for case in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
 
 
 def values(rows, shown, column: str) -> np.ndarray:
@@ -48,35 +47,30 @@ def decides(axes: Axes, rows, shown) -> None:
     own = rows[(rows["core"] == "dpsgd") & (rows["leaders"] == "random ranks")]
     readme, alone = own[own["coefficients"] == "README"], own[own["coefficients"] == "core alone"]
     worst = rows[rows["leaders"] == "adversarial"]
-    x = np.arange(len(shown))
+    y = np.arange(len(shown))
     low, high = values(worst, shown, "low"), values(worst, shown, "high")
-    known = np.isfinite(high)
-    axes.vlines(
-        x[known], low[known], high[known], color="#D55E00", linewidth=5, alpha=0.35, label="worst leaders, between"
-    )
-    axes.plot(x[~known], low[~known], "_", color="#D55E00", markersize=8, markeredgecolor="#D55E00",
-              label="worst leaders, at least")  # fmt: skip
-    axes.plot(x, values(readme, shown, "one_step"), "x", color="0.3", markersize=4.5, markeredgecolor="0.3",
-              label="one-step norm")  # fmt: skip
-    axes.plot(x, values(alone, shown, "low"), "o", color="#0072B2", label="core alone", markersize=4.5)
-    axes.plot(x, values(readme, shown, "low"), "D", color="#D55E00", label="random ranks", markersize=4.5)
-    axes.axhline(1, color="0.4", linewidth=0.8, linestyle=":")
-    axes.set_ylabel("per-step rate (squared)")
-    ticks(axes, shown)
+    known, color = np.isfinite(high), style.look(LEADERS["dpsgd"]).color
+    axes.hlines(y[known], low[known], high[known], color=color, linewidth=4, alpha=0.35)
+    axes.plot(low[~known], y[~known], "|", color=color, markersize=7, markeredgecolor=color)
+    axes.plot(values(readme, shown, "one_step"), y, "x", color="0.3", markersize=4, markeredgecolor="0.3")
+    for method, own in (("D-PSGD", alone), (LEADERS["dpsgd"], readme)):
+        look = style.look(method)
+        axes.plot(values(own, shown, "low"), y, look.marker, color=look.color, markersize=4)
+    axes.axvline(1, color="0.4", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("per-step rate (squared)")
+    rows_of(axes, shown)
 
 
 def averaged(axes: Axes, rows, shown) -> None:
     panel_letter(axes, "b", "workers averaged by consensus")
     own = rows[(rows["leaders"] == "random ranks") & (rows["coefficients"] == "README")]
-    for core, method in LEADERS.items():
+    for (core, method), up in zip(LEADERS.items(), (-0.15, 0.15), strict=True):
         look = style.look(method)
-        axes.plot(range(len(shown)), values(own[own["core"] == core], shown, "averaged"), linestyle="none",
-                  marker=look.marker, color=look.color, markersize=look.markersize)  # fmt: skip
-    eight = [case for case in shown if not case[0].startswith("matcha")]
-    axes.hlines(8, -0.5, len(eight) - 0.5, color="0.4", linewidth=0.8, linestyle=":")
-    axes.set_ylabel("workers (of 8)")
-    axes.set_ylim(0, 8.6)
-    ticks(axes, shown)
+        axes.plot(values(own[own["core"] == core], shown, "averaged"), np.arange(len(shown)) + up, linestyle="none",
+                  marker=look.marker, color=look.color, markersize=4)  # fmt: skip
+    axes.axvline(8, color="0.4", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="workers (of 8)", xlim=(0, 8.6), ylabel="level, ×3: three graphs in turn")
+    rows_of(axes, shown)
 
 
 def observed(axes: Axes, rows, runs) -> None:
@@ -90,29 +84,36 @@ def observed(axes: Axes, rows, runs) -> None:
             rate = mean_interval(group["rate"])
             axes.errorbar(model, rate.mean, np.nan_to_num(rate.half_width), color=look.color, marker=look.marker,
                           markersize=look.markersize, linewidth=0.8, capsize=2)  # fmt: skip
-            axes.annotate(title((level, count)), (model, rate.mean), (4, -7), textcoords="offset points", fontsize=6,
-                          color="0.3")  # fmt: skip
+            axes.annotate(title((level, count)), (model, rate.mean), (4, -8), textcoords="offset points",
+                          fontsize=style.SMALLEST, color="0.3")  # fmt: skip
     ends = (0.3, 1.0)
     axes.plot(ends, ends, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
     axes.set(xlabel="rate, random ranks", ylabel="rate of the product that occurred")
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     tables = frames(results, "theory_leader_mixing")
     rows = tables["leader_mixing"]
     shown = cases(rows[rows["core"] == "dpsgd"])
-    with style.sheet():
-        fig, (left, middle, right) = style.figure(columns=3, height=3.1)
+    with style.sheet(width):
+        fig, ((left, middle, right),) = style.grid(1, 3, 3.1, 2.0)
         decides(left, rows, shown)
         averaged(middle, rows, [case for case in shown if case[0][0].isdigit()])
         observed(right, rows, tables["leader_runs"])
-        handles, labels = left.get_legend_handles_labels()
-        for method in LEADERS.values():
-            look = style.look(method)
-            handles += middle.plot([], [], linestyle="none", marker=look.marker, color=look.color,
-                                   markersize=look.markersize)  # fmt: skip
-            labels.append(f"{method} (b, c)")
-        fig.legend(handles, labels, loc="outside lower center", ncols=4, columnspacing=1.5)
+        looks = {method: style.look(method) for method in ("D-PSGD", *LEADERS.values())}
+        shared = {"linestyle": "none", "markersize": 4.5}
+        worst = looks[LEADERS["dpsgd"]].color
+        handles = [
+            Line2D([], [], color=worst, linewidth=4, alpha=0.35, label="worst leaders, between (a)"),
+            Line2D(
+                [], [], color=worst, marker="|", markeredgecolor=worst, label="worst leaders, at least (a)", **shared
+            ),
+            Line2D([], [], color="0.3", marker="x", markeredgecolor="0.3", label="one-step norm (a)", **shared),
+        ]
+        names = ("core alone: D-PSGD (a)", "random ranks: AL-DSGD on D-PSGD", "random ranks: AL-DSGD on MATCHA (b, c)")
+        handles += [Line2D([], [], color=look.color, marker=look.marker, label=name, **shared)
+                    for look, name in zip(looks.values(), names, strict=True)]  # fmt: skip
+        style.key(fig, handles, 3)
         return style.save(fig, out / "theory_leader_mixing")
 
 

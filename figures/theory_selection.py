@@ -18,19 +18,33 @@ from matplotlib.lines import Line2D
 from aldsgd.statistics import mean_interval
 from figures import style
 from figures.common import script
-from figures.theory_common import frames, panel_letter, plain
+from figures.theory_common import COLORS, frames, panel_letter
 
-SHOWN = {"AL-DSGD": 0, "printed order": 1, "running average": 2, "second draw": 3, "D-PSGD": 5}
+#: What the tables call a method -> what comparisons call it.
+SHOWN = {
+    "AL-DSGD": "AL-DSGD on D-PSGD",
+    "printed order": "AL-DSGD, printed order",
+    "running average": "AL-DSGD, running average",
+    "second draw": "AL-DSGD, second draw",
+    "D-PSGD": "D-PSGD",
+}
+LINES = ("-", "--", ":", "-.")
 ETA = 0.4
+
+
+def small(method: str) -> dict:
+    """Colour and small marker of a method."""
+    look = style.look(SHOWN[method])
+    return {"color": look.color, "marker": look.marker, "markersize": 3.5}
 
 
 def plane(axes: Axes, points, targets) -> None:
     panel_letter(axes, "a", "where the mean settles")
     axes.set(xlabel="weight along the classes", ylabel="intercept")
     own = points[(points["graph"] == "complete") & (points["eta"] == ETA)]
-    for method, k in SHOWN.items():
+    for method in SHOWN:
         part = own[own["method"] == method]
-        axes.plot(part["along"], part["intercept"], linestyle="none", **plain(k) | {"markersize": 3})
+        axes.plot(part["along"], part["intercept"], linestyle="none", **small(method))
     ends = targets[(targets["method"] == "F") | (targets["graph"] == "complete")]
     names = {"F": "F", "AL-DSGD": "mixture, released", "printed order": "mixture, printed"}
     for method, name in names.items():
@@ -49,7 +63,7 @@ def share(axes: Axes, points) -> None:
     for level in (0, 1):
         axes.axhline(level, color="0.4", linewidth=0.8, linestyle=":")
     for place, graph in enumerate(dict.fromkeys(points["graph"])):
-        for method, k in SHOWN.items():
+        for k, method in enumerate(SHOWN):
             own = points[(points["graph"] == graph) & (points["method"] == method)]
             if own.empty:
                 continue
@@ -57,42 +71,40 @@ def share(axes: Axes, points) -> None:
             # A little apart, so that intervals do not hide each other.
             x = [eta * 1.1 ** (place - 1.5 + 0.3 * k / 5) for eta, _ in found]
             mean, half = zip(*[(f.mean, np.nan_to_num(f.half_width)) for _, f in found], strict=True)
-            look = plain(k) | {"markersize": 3, "linestyle": LINES[place % len(LINES)], "linewidth": 0.8}
-            axes.errorbar(x, mean, half, elinewidth=0.7, **look)
+            axes.errorbar(x, mean, half, linestyle=LINES[place % len(LINES)], linewidth=0.8, elinewidth=0.7,
+                          **small(method))  # fmt: skip
     ticks = sorted(points["eta"].unique())
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
 
 
-LINES = ("-", "--", ":", "-.")
-
-
-def trajectory(axes: Axes, paths) -> None:
+def trajectory(axes: Axes, paths, graphs: list[str]) -> None:
     panel_letter(axes, "c", "SGD on the mixture, and on F")
     axes.set(yscale="log", xlabel="step", ylabel="distance to AL-DSGD's mean")
     own = paths[(paths["eta"] == ETA) & (paths["step"] > 0)]
-    for place, (graph, part) in enumerate(own.groupby("graph", sort=False)):
-        color = plain(place)["color"]
-        axes.plot(part["step"], part["AL-DSGD to mixture"], color=color, label=f"{graph}: mixture")
-        axes.plot(part["step"], part["AL-DSGD to F"], color=color, linestyle="--", label=f"{graph}: F")
-    axes.legend(loc="center right", fontsize=6.5)
+    for graph, part in own.groupby("graph", sort=False):
+        for color, column in zip(COLORS, ("AL-DSGD to mixture", "AL-DSGD to F"), strict=False):
+            axes.plot(part["step"], part[column], color=color, linestyle=LINES[graphs.index(graph)])
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     tables = frames(results, "theory_selection")
     points = tables["selection_points"]
-    with style.sheet():
-        fig, (left, middle, right) = style.figure(columns=3, height=3.0)
+    with style.sheet(width):
+        fig, ((left, middle, right),) = style.grid(1, 3, 3.0, 1.8)
+        graphs = list(dict.fromkeys(points["graph"]))
         plane(left, points, tables["selection_targets"])
         share(middle, points)
-        trajectory(right, tables["selection_trajectory"])
-        handles = [
-            Line2D([], [], linestyle="none", **plain(k), label=f"{method} (a, b)") for method, k in SHOWN.items()
-        ]
-        handles += [Line2D([], [], color="0.3", linestyle=LINES[place], label=f"{graph} (b)")
-                    for place, graph in enumerate(dict.fromkeys(points["graph"]))]  # fmt: skip
-        fig.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2)
+        trajectory(right, tables["selection_trajectory"], graphs)
+        followed = set(tables["selection_trajectory"]["graph"])
+        handles = [Line2D([], [], linestyle="none", **small(method), label=name) for method, name in SHOWN.items()]
+        where = {graph: "b, c" if graph in followed else "b" for graph in graphs}
+        handles += [Line2D([], [], color="0.3", linestyle=line, label=f"{graph} ({where[graph]})")
+                    for line, graph in zip(LINES, graphs, strict=False)]  # fmt: skip
+        handles += [Line2D([], [], color=color, label=f"to SGD on {name} (c)")
+                    for color, name in zip(COLORS, ("the mixture", "F"), strict=False)]  # fmt: skip
+        style.key(fig, handles)
         return style.save(fig, out / "theory_selection")
 
 

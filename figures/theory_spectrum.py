@@ -15,15 +15,15 @@ from matplotlib.axes import Axes
 
 from figures import style
 from figures.common import script
-from figures.theory_common import frames, panel_letter, plain
+from figures.theory_common import CORES, frames, panel_letter, plain
 
 SHOWN = ("paper:100", "paper:69.2", "paper:53.8", "matcha:1", "matcha:3", "ring")
 SCHEDULES = (
-    ("dpsgd", 1, "D-PSGD, one graph", "#0072B2", "o"),
-    ("dpsgd", 3, "D-PSGD, three graphs", "#0072B2", "^"),
-    ("dpsgd_released", 1, "released, one graph", "#D55E00", "o"),
-    ("dpsgd_released", 2, "released, two graphs", "#D55E00", "s"),
-    ("dpsgd_released", 3, "released, three graphs", "#D55E00", "^"),
+    ("dpsgd", 1, "D-PSGD, 1 graph", "D-PSGD", "o"),
+    ("dpsgd", 3, "D-PSGD, 3 graphs", "D-PSGD, three graphs", "^"),
+    ("dpsgd_released", 1, "released, 1 graph", CORES["dpsgd_released"], "o"),
+    ("dpsgd_released", 2, "released, 2 graphs", CORES["dpsgd_released"], "s"),
+    ("dpsgd_released", 3, "released, 3 graphs", CORES["dpsgd_released"], "^"),
 )
 
 
@@ -59,7 +59,8 @@ def schedules(axes: Axes, rows) -> None:
     axes.set_xticklabels([graph.removeprefix("paper:") for graph in levels])
     axes.set_xlabel("level (%)")
     axes.grid(False, axis="x")
-    for k, (method, count, label, color, marker) in enumerate(SCHEDULES):
+    for k, (method, count, label, known, marker) in enumerate(SCHEDULES):
+        color = style.look(known).color
         own = rows[(rows["method"] == method) & (rows["graphs"] == count) & (rows["order"] == "uniform")]
         own = own.set_index("graph").reindex(levels)
         axes.plot(
@@ -80,22 +81,23 @@ def neighbours(axes: Axes, rows) -> None:
         for _, row in group.iterrows():
             offset = OFFSETS.get(row["graph"], (4, -2))
             axes.annotate(name(row["graph"]), (row["rho"], row["neighbours"]), offset, textcoords="offset points",
-                          ha="right" if offset[0] < 0 else "left", fontsize=5.5, color="0.3")  # fmt: skip
+                          ha="right" if offset[0] < 0 else "left", fontsize=style.SMALLEST, color="0.3")  # fmt: skip
     axes.set_xlim(-0.08, 1.25)
-    axes.legend(loc="upper right", handletextpad=0.2)
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     tables = frames(results, "theory_spectrum")
-    with style.sheet():
-        fig, (left, middle, right) = style.figure(columns=3, height=3.1)
+    with style.sheet(width):
+        fig, ((left, middle, right),) = style.grid(1, 3, 3.3, 1.9)
         budgets(left, tables["spectrum_budgets"])
         schedules(middle, tables["spectrum_schedules"])
         neighbours(right, tables["spectrum_schedules"])
-        handles, labels = left.get_legend_handles_labels()
-        more, names = middle.get_legend_handles_labels()
-        fig.legend(handles, [f"{label} (a)" for label in labels], loc="outside lower left", ncols=2, columnspacing=1)
-        fig.legend(more, [f"{label} (b)" for label in names], loc="outside lower right", ncols=2, columnspacing=1)
+        handles = []
+        for axes, letter in ((left, "a"), (middle, "b"), (right, "c")):
+            for handle in axes.get_legend_handles_labels()[0]:
+                handle.set_label(f"{handle.get_label()} ({letter})")
+                handles.append(handle)
+        style.key(fig, handles, 5, handlelength=1.8)
         return style.save(fig, out / "theory_spectrum")
 
 

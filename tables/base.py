@@ -77,7 +77,7 @@ class Unit:
 
     @property
     def scale(self) -> int:
-        return 100 if self.metric == "accuracy" else 1
+        return 100 if self.metric.endswith("accuracy") else 1
 
     def show(self, interval: Interval | None, missing: str = "") -> Cell:
         """An interval as "mean ± half-width"; a single value stands alone."""
@@ -91,7 +91,7 @@ class Unit:
         )
 
     def _text(self, interval: Interval, sign: str) -> str:
-        if self.metric == "accuracy":
+        if self.scale == 100:
             return plus_minus(interval, sign)
         mean = f"{interval.mean:{sign}z.3g}"
         return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.3g}"
@@ -128,12 +128,23 @@ def methods(root: Path, name: str) -> Table:
                 f"averaged model ({named})": unit.show(own.interval("averaged")),
                 f"worst, less {REFERENCE}'s": unit.gain(own.less(reference, "worst")),
                 f"averaged, less {REFERENCE}'s": unit.gain(own.less(reference, "averaged")),
+                **on_own_labels(runs, own),
                 "consensus distance": mean_only(own.interval("consensus")),
                 "logical MB": mean_only(own.interval("megabytes")),
                 "modelled s": mean_only(own.interval("seconds")),
             }
         )
     return table(f"{name}: {setting(runs)} {legend(unit)}", rows)
+
+
+def on_own_labels(runs: Runs, own: Runs) -> dict[str, Cell]:
+    """Columns of an experiment whose runs test each worker also on the labels of its own shard."""
+    columns = ("worst", "mean") if any(config.get("personalised") for config in runs.configs) else ()
+    found = {which: own.interval(f"personalised_{which}") for which in columns}
+    return {
+        f"{which} worker, personalised": PERCENT.show(None if math.isnan(interval.mean) else interval)
+        for which, interval in found.items()
+    }
 
 
 def legend(unit: Unit) -> str:

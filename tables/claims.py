@@ -9,11 +9,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aldsgd.statistics import MIN_PAIRS, Interval, verdict
+from aldsgd.statistics import MIN_PAIRS, Interval
 from tables.base import Estimate, Table, plus_minus, scaled, setting, table
-from tables.measures import Measure, Theory, bytes_to_target, final, neighbours, on_both, slopes, sooner, sparse_gain
+from tables.measures import (
+    Measure,
+    Theory,
+    bytes_to_target,
+    final,
+    judge,
+    neighbours,
+    on_both,
+    slopes,
+    sooner,
+    sparse_gain,
+)  # fmt: skip
 from tables.primary import needed as primary_needs
 from tables.primary import primary
+from tables.promises import promises
 from tables.query import Experiment, Unmeasured, experiment
 
 
@@ -62,26 +74,6 @@ CLAIMS = (
     Claim("C8", "AL-DSGD works on top of both D-PSGD and MATCHA.", "abstract", "convergence", on_both,
           "accuracy at the last epoch, with leaders less without, on each core"),
 )  # fmt: skip
-
-
-def judge(measure: Measure, interval: Interval | None, preset: str | None) -> str:
-    """What one comparison says about its claim; "holds" and "does not hold" from preset paper alone."""
-    if preset is None or (interval is None and measure.counted is None):
-        return "not measured"
-    if preset == "theory":
-        return "yes" if measure.counted else "no"
-    if preset not in ("cpu", "mid", "paper"):
-        return f"{preset}: no conclusion"
-    if measure.counted is not None:
-        word = "yes" if measure.counted else "no"
-    elif interval.n < MIN_PAIRS:
-        return f"open: {interval.n} of {MIN_PAIRS} seeds"
-    else:
-        word = verdict(interval, measure.higher_is_better) or "no difference shown"
-    if preset == "paper":
-        return "holds" if word in ("better", "yes") else "does not hold"
-    unseen = measure.unseen and word != "better"
-    return f"at {preset} scale: {word}" + "; the claim could not have been seen" * unseen
 
 
 def only_released(measure: Measure, preset: str | None) -> str:
@@ -216,4 +208,6 @@ def render(root: Path | str = "results") -> str:
     ]
     for _, body in sections:
         lines += ["", *body]
+    if experiment(root, "proposal"):
+        lines += ["", "## What the repository's own rule of who leads promises", "", *markdown(promises(root))]
     return "\n".join(lines) + "\n"

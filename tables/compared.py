@@ -1,12 +1,14 @@
 """Tables in which every label has a row, beside D-PSGD under the same condition."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from tables.base import REFERENCE, Cell, Table, Unit, caption, table, words
+from aldsgd.statistics import Interval, paired_by_seed
+from tables.base import REFERENCE, Cell, Table, Unit, caption, mean_only, on_own_labels, table, words
 from tables.query import Experiment, Runs
+from tables.rates import rate_of
 
 RELEASED = "D-PSGD (released schedule)"
 
@@ -32,6 +34,7 @@ def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: 
                 "averaged model": unit.show(own.interval("averaged")),
                 f"worst, less {REFERENCE}'s": unit.gain(own.less(other, "worst")),
                 f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
+                **on_own_labels(runs, own),
                 **extra(runs, label),
             }
         )
@@ -97,3 +100,29 @@ def less_other_judges(runs: Experiment, label: str) -> dict[str, Cell]:
         for column in ("worst", "mean")
         for word, other in named.items()
     }
+
+
+def over_conditions(runs: Experiment, label: str) -> dict[str, Cell]:
+    """Columns of ``who_leads`` and ``leaders``: the rate, in the geometric mean, what it costs, and the gain in the
+    mean over the conditions."""
+    own, unit = runs.of(label), Unit.of(runs)
+    return {
+        "learning rate": Cell(rate_of(own[0].run), "{:g}".format),
+        "logical MB": mean_only(own.interval("megabytes")),
+        "modelled s": mean_only(own.interval("seconds")),
+        f"worst, less {REFERENCE}'s, mean over conditions": unit.gain(mean_gain(runs, own[0].variant, REFERENCE)),
+    }
+
+
+def mean_gain(runs: Runs, ours: str, theirs: str, conditions: Iterable[int] | None = None) -> Interval | None:
+    """The worst worker's gain of one method over another: mean over the conditions for each seed, then over seeds.
+
+    conditions: numbers; None: all that ``runs`` has. None where a condition or all seeds in common are missing.
+    """
+    gains = []
+    for number in runs.conditions if conditions is None else conditions:
+        a, b = (runs.select(variant=name, condition=number).values("worst") for name in (ours, theirs))
+        gains.append({seed: a[seed] - b[seed] for seed in set(a) & set(b)})
+    seeds = set.intersection(*map(set, gains)) if gains and ours != theirs else set()
+    means = {seed: float(np.mean([gain[seed] for gain in gains])) for seed in sorted(seeds)}
+    return paired_by_seed(means, dict.fromkeys(means, 0.0)) if means else None

@@ -25,7 +25,7 @@ from tables.base import (
     table,
     words,
 )
-from tables.compared import compare, final_accuracy, less_other_judges
+from tables.compared import compare, final_accuracy, less_other_judges, over_conditions
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
 from tables.rates import sensitivity, tuning
@@ -233,4 +233,8 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "losses": virtual.losses,
     "staleness": virtual.staleness,
     "async_scale": virtual.scale,
+    "leader_rates": tuning,
+    "who_leads": partial(compare, extra=over_conditions),
+    "leaders": partial(compare, extra=over_conditions),
+    "proposal": partial(compare, extra=over_conditions),
 }

@@ -10,7 +10,7 @@ import pandas as pd
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
-from aldsgd.statistics import Interval, paired_by_seed
+from aldsgd.statistics import MIN_PAIRS, Interval, paired_by_seed, verdict
 from aldsgd.theory import records
 from tables.compared import RELEASED
 from tables.experiments import target_of
@@ -44,6 +44,26 @@ class Measure:
     def unseen(self) -> bool:
         """Whether the claim lies above the most that could have been seen."""
         return self.claimed is not None and self.ceiling is not None and 100 * self.ceiling.high < self.claimed[0]
+
+
+def judge(measure: Measure, interval: Interval | None, preset: str | None) -> str:
+    """What one comparison says about its claim; "holds" and "does not hold" from preset paper alone."""
+    if preset is None or (interval is None and measure.counted is None):
+        return "not measured"
+    if preset == "theory":
+        return "yes" if measure.counted else "no"
+    if preset not in ("cpu", "mid", "paper"):
+        return f"{preset}: no conclusion"
+    if measure.counted is not None:
+        word = "yes" if measure.counted else "no"
+    elif interval.n < MIN_PAIRS:
+        return f"open: {interval.n} of {MIN_PAIRS} seeds"
+    else:
+        word = verdict(interval, measure.higher_is_better) or "no difference shown"
+    if preset == "paper":
+        return "holds" if word in ("better", "yes") else "does not hold"
+    unseen = measure.unseen and word != "better"
+    return f"at {preset} scale: {word}" + "; the claim could not have been seen" * unseen
 
 
 def final(column: str, claimed: tuple[float, float]) -> Callable[[Mapping[str, Experiment]], list[Measure]]:

@@ -15,7 +15,7 @@ from baselines.registry import VARIANTS, method_fields, variant_of
 
 #: What each run had reached at its last epoch, of the first metric of its task: fractions, ||X - JX||^2/n, logical
 #: bytes / 10^6, modelled computation plus communication; area is the mean over the tested epochs of the mean worker;
-#: under a further policy of BatchNorm, NaN where the run was not tested under it.
+#: under a further policy of BatchNorm, or on each worker's own labels, NaN where the run was not tested so.
 VALUES = {
     **{which: lambda run, which=which: run.final[f"{which}_{run.metrics[0]}"]
        for which in ("worst", "mean", "best", "averaged")},
@@ -26,6 +26,8 @@ VALUES = {
     "area": lambda run: float(run.network[f"mean_{run.metrics[0]}"].mean()),
     **{f"{policy}_{which}": lambda run, column=f"{policy}_{which}": run.final.get(f"{column}_{run.metrics[0]}", np.nan)
        for policy in ("own", "fresh") for which in ("worst", "mean", "best", "averaged")},
+    **{f"personalised_{which}": lambda run, which=which: run.final.get(f"{which}_personalised_accuracy", np.nan)
+       for which in ("worst", "mean", "best", "averaged")},
 }  # fmt: skip
 
 

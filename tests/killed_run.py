@@ -17,7 +17,7 @@ from experiments.runner import run_experiment
 
 RUN = RunConfig(
     model="mlp", graph="paper:100", graphs=2, lr=0.1, epochs=6, momentum=0.9, nesterov=True, precision="float64",
-    train_images=1280, test_images=100, options={"core": "matcha"},
+    train_images=1280, test_images=100, options={"core": "matcha", "judge": "average"},
 )  # fmt: skip
 RUNS = {
     "aldsgd": RUN,

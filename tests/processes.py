@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +25,19 @@ from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, line, paper_set, ring, star
-from aldsgd.leaders import ALDSGD, Averaging, Force, best_worker, maximum_degree_worker
+from aldsgd.leaders import ALDSGD, Averaging, Following, Force
 from aldsgd.links import Arcs, Broadcast, Pairs, Reduce
 from aldsgd.network import LocalNetwork
+from aldsgd.selections import best_worker, maximum_degree_worker
 from aldsgd.step import Exchange, Gossip, Step
 from aldsgd.stepper import Acting
-from aldsgd.topology import Topology
 from aldsgd.training import Trainer
-from aldsgd.virtual import trainer_for
 from aldsgd.world import World, join
-from baselines.adpsgd import ADPSGD
 from baselines.allreduce import AllReduce
-from baselines.async_server import AsynchronousServer
 from baselines.dpsgd import DPSGD
 from experiments.command import command
 from experiments.configuration import RunConfig
+from tests.peer_jobs import peers
 from tests.stepping import rule, state_of, take
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,13 +83,29 @@ GOSSIP = {
     "led_momentum": BASE.but(core="qg", graph="base:4"),
     "one_peer": BASE.but(method="dpsgd", graph="one_peer"),
 }
+# Models that are read before they are mixed, over several rounds; a number that the move leaves, and steps by the rate.
+PARTS = {
+    "receiver": BASE.but(judge="receiver", selection="soft", sharpness=3.0, graphs=2),
+    "gradient": BASE.but(judge="gradient", selection="rank", shift=0.2, schedule="cosine", timing="rate"),
+}
 CONFIGURATIONS = {
     **METHODS,
+    **PARTS,
     **LEADERS,
     **GOSSIP,
     **{f"{name}_float32": c.but(precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
-    # BatchNorm: running statistics differ between workers, and are needed for the averaged model.
-    "statistics": BASE.but(model="resnet_small", train_images=256, epochs=2, eval_every=1, bn_images=64),
+    # BatchNorm: running statistics differ between workers, and are needed for the averaged model. So do labels, and
+    # what each worker is tested on.
+    "statistics": BASE.but(
+        model="resnet_small",
+        train_images=256,
+        epochs=2,
+        eval_every=1,
+        bn_images=64,
+        split="dirichlet",
+        dirichlet_alpha=1.0,
+        personalised=True,
+    ),
 }
 
 
@@ -100,7 +114,7 @@ def trained(config: RunConfig, world: World) -> dict:
     data = load(config.dataset).subset(config.train_images, config.test_images)
     algorithm = config.algorithm(10)
     leaders, selected = [], {}
-    for kind in (Averaging, Force):
+    for kind in (Averaging, Force, Following):
         selected[kind] = kind.rows
 
         def logged(self, hood, losses, lr, rows=kind.rows):
@@ -270,38 +284,6 @@ def lost(world: World, folder: Path, how: str, method: str) -> None:
         if t == 5 and world.rank == 2:
             os.kill(os.getpid(), {"stop": signal.SIGSTOP, "kill": signal.SIGKILL}[how])
         take(algorithm, t, hosting, models, models.clone(), 0.1, torch.zeros(len(models)))
-
-
-def peers(world: World, folder: Path, method: str, killed: str = "") -> None:
-    """Real asynchrony on random connected graphs, one worker a process; killed: rank 2 is, at its fifth gradient."""
-    found = []
-    for seed in range(1 if killed else 3):
-        draws = np.random.default_rng(seed)
-        edges = {(int(draws.integers(i)), i) for i in range(1, world.size)}
-        edges |= {(i, j) for j in range(world.size) for i in range(j) if draws.random() < 0.3}
-        graph = Topology.from_edges(world.size, sorted(edges))
-        algorithm = ADPSGD(graph, seed) if method == "pairs" else AsynchronousServer(world.size)
-        config, hosting = BASE.but(train_images=640), ProcessNetwork(world.size, world, algorithm.centres)
-        settings = replace(config.settings(), real=True, lr=0.0 if method == "pairs" else 0.5, epochs=2)
-        data = load(config.dataset).subset(config.train_images, config.test_images)
-        trainer = trainer_for(algorithm, config.build(data), data, settings, hosting=hosting)
-        if killed and world.rank == 2:
-            compute = trainer.workers.compute_gradients
-
-            def deadly(inputs, targets, step, compute=compute):
-                if step == 4:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return compute(inputs, targets, step)
-
-            trainer.workers.compute_gradients = deadly
-        before = hosting.mean_row(trainer.state.x[:1])
-        rows = trainer.run().rows
-        drift = (hosting.mean_row(trainer.state.x[:1]) - before).abs().max().item()
-        if world.rank == 0:
-            last = [rows[-1][name] for name in ("consensus_distance", "train_loss", "logical_bytes")]
-            found.append([drift, trainer.met, trainer.refused, *last])
-    if world.rank == 0:
-        np.save(folder / f"peers_{method}.npy", np.array(found, dtype=float))
 
 
 def wrong(world: World, folder: Path, when: str) -> None:

@@ -61,3 +61,23 @@ def printed_step(x, grads, losses, matchings, alpha, eta, c1, c2, p1, p2, scale,
         b, m = chosen[i]
         new.append((1 - c1 - c2) * gossip_of(i, matchings, half, alpha) + c1 * half[b] + c2 * half[m])
     return np.stack(new)
+
+
+def followed_row(i, matchings, W, scores, c1, c2, p1, p2, selection="argmin", a=0.0, shift=0.0, neighbours_only=False):
+    """Row i of the matrix of AL-DSGD's parts, released order; ``scores``: what worker i goes by, one a worker."""
+    n, hood = len(W), [i, *active_neighbours(i, matchings)]
+    b, m = leaders_of(i, matchings, scores, neighbours_only)
+    S, T, U = np.zeros(n), np.zeros(n), np.zeros(n)
+    S[b], T[m], U[hood] = 1.0, 1.0, 1 / len(hood)
+    if selection != "argmin":
+        able = [j for j in hood if W[i, j] > 0 and np.isfinite(scores[j]) and not (neighbours_only and j == i)]
+        value = {j: scores[j] if selection == "soft" else sum(scores[k] < scores[j] for k in able) for j in able}
+        spread = max(value.values()) - min(value.values()) if able else 0.0
+        weight = {j: W[i, j] * np.exp(-a * (value[j] - min(value.values())) / (spread or 1.0)) for j in able}
+        mass = sum(max(W[i, j], 0.0) for j in hood)
+        S = np.minimum(W[i], 0.0)
+        for j in able:
+            S[j] += mass * weight[j] / sum(weight.values())
+        S[i] += 0.0 if able else mass
+    averaged = (1 - c1 - c2) * W[i] + c1 * S + c2 * T
+    return (1 - p1 - p2) * averaged + p1 * S + p2 * T + shift * (S - U)

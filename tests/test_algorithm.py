@@ -13,9 +13,10 @@ from aldsgd import network
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Topology, paper_graph, paper_set, ring
-from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.leaders import ALDSGD
 from aldsgd.links import Pairs
 from aldsgd.network import LocalNetwork
+from aldsgd.selections import best_worker, maximum_degree_worker
 from aldsgd.step import Exchange, Gossip, Step
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD, ReleasedDPSGD

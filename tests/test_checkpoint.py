@@ -108,6 +108,7 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, changes):
         dict(method="mt"), dict(method="edm"), dict(method="d2"), dict(method="gt", graphs=3), dict(method="decentlam"),
         dict(method="dsgd_ac", start_epoch=1), dict(method="slowmo", inner="aldsgd", tau=7),
         dict(method="noloco", tau=3), dict(method="sgp"), dict(method="choco", compressor="randomk"),
+        dict(method="aldsgd", judge="gradient"),
         dict(method="local_sgd", inner="aldsgd", core="qg", tau=3, late=0.7, merge=True),
     ],
     ids=lambda changes: changes["method"],

@@ -17,13 +17,17 @@ from baselines.registry import VARIANTS
 from experiments.all import EXPERIMENTS, missing, plan
 from experiments.configuration import RunConfig
 from experiments.options import Execution
-from experiments.rates import OWN
+from experiments.proposal import PROPOSED
+from experiments.rates import LEADERS, OWN
 from experiments.runner import prepare, train_run
 from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED
 from figures import all as figures
+from figures import style
+from tables.compared import mean_gain
 from tables.experiments import islands
 from tables.links import modelled_seconds
-from tables.query import Experiment
+from tables.promises import less_best
+from tables.query import Entry, Experiment, Runs
 from tables.rates import best_rates, rate_of
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +96,7 @@ def test_tables_and_figures_of_some_of_the_runs_say_so(smoke, tmp_path):
         assert (
             f"2 of {len(entries)} runs are complete; the rest is not measured" in paper_tables.table(name, root).caption
         )
-        assert importlib.import_module(f"figures.{name}").draw(root, tmp_path)
+        assert importlib.import_module(f"figures.{name}").draw(root, tmp_path, style.COLUMN_WIDTH)
 
 
 def test_tables_and_figures_never_import_torch():
@@ -144,3 +148,40 @@ def test_own_rates_are_the_best_of_their_grids_and_lie_inside_them():
     assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
     assert all(TUNING_SEED not in seeds for seeds in MID_SEEDS.values())
     assert MID.lr == best["resnet_small"]["D-PSGD"] and MID_FASHION.lr == best["fashionmnist, identical"]["D-PSGD"]
+
+
+def test_rates_of_leaders_are_the_best_of_their_grids_and_lie_inside_them():
+    runs = Experiment(ROOT / "results", "leader_rates")
+    best = best_rates(runs)
+    for condition, rates in LEADERS.items():
+        for label, rate in rates.items():
+            grid = {rate_of(entry.run) for entry in runs.under(condition).select(variant=label)}
+            assert best[condition][label] == rate and len(grid) >= 4, (condition, label)
+            assert min(grid) < rate < max(grid), (condition, label)
+    assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
+
+
+def test_gains_pair_seeds_weigh_conditions_alike_and_meet_the_best():
+    def entry(variant, condition, seed, worst):
+        run = SimpleNamespace(final={"worst_accuracy": worst}, metrics=("accuracy",), config={})
+        return Entry(f"{variant}, {condition}", seed, run, variant, variant, condition, f"place {condition}")
+
+    values = {(0, 0): (0.5, 0.4), (0, 1): (0.6, 0.4), (1, 0): (0.3, 0.4), (1, 1): (0.5, 0.4), (1, 2): (0.9, 0.1)}
+    runs = Runs(
+        entry(name, condition, seed, worst)
+        for place, name in enumerate((PROPOSED, "all-reduce"))
+        for (condition, seed), pair in values.items()
+        for worst in pair[place : place + 1]
+    )
+    gain = mean_gain(runs, PROPOSED, "all-reduce")  # seed 0: 0.1, -0.1; seed 1: 0.2, 0.1; seed 2 lacks a condition
+    assert gain.n == 2 and gain.mean == pytest.approx(0.075)
+    assert mean_gain(runs, PROPOSED, "nobody") is None and mean_gain(runs, PROPOSED, PROPOSED) is None
+    plain = [entry("D-PSGD", 0, seed, worst) for seed, worst in ((0, 0.3), (1, 0.49))]
+    best, gap = less_best(Runs([*runs, *plain]), "place 0")  # 0.395 in the mean, less than all-reduce's 0.4
+    assert best == "all-reduce" and gap.mean == pytest.approx(0.15)
+    assert less_best(runs, "nowhere") == ("none", None)
+
+
+def test_promises_of_smoke_runs_are_no_conclusion(smoke):
+    found = paper_tables.table("promises", smoke).rows
+    assert found["verdict"].tolist() == ["smoke: no conclusion"] * 2 + ["not measured"] * 3

@@ -1,4 +1,4 @@
-"""By what AL-DSGD tells who is best: the mini-batch of the gradient, a second one, a running average, chance."""
+"""By what AL-DSGD tells who is best, on whose samples, and what that leaves behind."""
 
 import numpy as np
 import pytest
@@ -70,48 +70,81 @@ def test_random_leaders_follow_from_seed_and_step_and_send_no_loss():
     assert sent["batch"] - sent["random"] == 4 * 2 * len(GRAPH.edges)
 
 
-def test_the_second_draw_is_the_loss_of_the_model_before_its_step_on_samples_of_its_own_shard():
-    """All of a short run by hand: autograd on plain tensors, and the leaders from the second walk."""
-    algorithm = ALDSGD(DPSGD(GRAPH), *C, judge="second")
-    settings = Settings(epochs=1, lr=0.1, seed=3)
-    trainer = Trainer(algorithm, net, DATA, settings)
+@pytest.mark.parametrize("judge", ["second", "shared", "receiver"])
+def test_who_judges_on_what_by_hand(judge):
+    """All of a short run by hand: autograd on plain tensors, and leaders by a second mini-batch of the sender, by
+    samples that all share, or by the next mini-batch of the receiver, also where that is of the next epoch."""
+    algorithm = ALDSGD(DPSGD(GRAPH), *C, judge=judge, shared=20)
+    trainer = Trainer(algorithm, net, DATA, Settings(epochs=2, lr=0.1, seed=3))
     x = trainer.workers.parameters.double().numpy().copy()
-    first, second = (b.epoch(0, range(8)).index for b in (trainer.batches, trainer.second))
-    assert not (first == second).all()
+    first, second = (
+        np.concatenate([walk.epoch(e, range(8)).index for e in range(3)], axis=1)
+        for walk in (trainer.batches, trainer.judging.second)
+    )
     for worker in range(8):
         shard = set(trainer.batches.shards[worker].tolist())
         assert set(second[worker].flatten().tolist()) == set(first[worker].flatten().tolist()) == shard
+        assert not (first[worker] == second[worker]).all() and not shard & set(trainer.judging.shared.tolist())
+    assert len(set(trainer.judging.shared.tolist())) == (20 if judge == "shared" else 0)
 
     def loss_of(row, samples):
         inputs = normalise(DATA.train_inputs[samples], DATA.mean, DATA.std, torch.float64).flatten(1)
         weight, bias = row[:640].view(10, 64), row[640:]
         return nn.functional.cross_entropy(inputs @ weight.T + bias, DATA.train_targets[samples])
 
-    followed = 0
-    for k in range(trainer.steps):
-        gradients, scores, own = np.empty_like(x), np.empty(8), np.empty(8)
+    followed, alpha = 0, algorithm.description()["alpha"][0]
+    W = np.stack([reference.gossip_of(i, GRAPH.matchings, np.eye(8), alpha) for i in range(8)])
+    for k in range(2 * trainer.steps):
+        y, own, told = np.empty_like(x), np.empty(8), np.empty(8)
         for i in range(8):
             row = torch.tensor(x[i], requires_grad=True)
             loss = loss_of(row, first[i, k])
-            gradients[i] = torch.autograd.grad(loss, row)[0].numpy() + 5e-4 * x[i]
-            own[i], scores[i] = loss.item(), loss_of(row, second[i, k]).item()
-        followed += scores.argmin() != own.argmin()
-        alpha = algorithm.description()["alpha"][0]
-        x = reference.released_step(x, gradients, scores, GRAPH.matchings, alpha, 0.1, *C)
-    assert followed  # else the two judges could not be told apart
-    trainer.train_epoch(0)
-    np.testing.assert_allclose(trainer.workers.parameters.double().numpy(), x, rtol=0, atol=2e-5)
+            own[i] = loss.item()
+            told[i] = loss_of(row, trainer.judging.shared if judge == "shared" else second[i, k]).item()
+            y[i] = x[i] - 0.1 * (torch.autograd.grad(loss, row)[0].numpy() + 5e-4 * x[i])
+        for i in range(8):
+            scores = told
+            if judge == "receiver":
+                scores = np.array([loss_of(torch.tensor(y[j]), first[i, k + 1]).item() for j in range(8)])
+            followed += reference.leaders_of(i, GRAPH.matchings, scores) != reference.leaders_of(
+                i, GRAPH.matchings, own
+            )
+            x[i] = reference.followed_row(i, GRAPH.matchings, W, scores, *C) @ y
+    assert followed  # else the judges could not be told apart
+    for epoch in range(2):
+        trainer.train_epoch(epoch)
+    np.testing.assert_allclose(trainer.workers.parameters.double().numpy(), x, rtol=0, atol=3e-5)
+    passes = {"second": 1, "shared": 20 / 16, "receiver": 4}[judge]
+    assert trainer.record(2, torch.zeros(8))[-1]["modelled_compute_s"] == pytest.approx(
+        0.01 * 2 * trainer.steps * (1 + passes / 3)
+    )
 
 
-def test_judging_by_a_second_draw_leaves_no_trace_in_what_batchnorm_tracks():
+def test_a_steep_worker_is_no_leader():
+    """By the norm of the gradient of this step, which is smallest where the next move is."""
+    algorithm, models = ALDSGD(DPSGD(GRAPH), *C, judge="gradient"), torch.zeros(8, 8, dtype=torch.float64)
+    gradients = torch.eye(8, dtype=torch.float64) * torch.tensor([5.0, 3, 8, 1, 6, 2, 7, 4])[:, None]
+    take(algorithm, 0, LocalNetwork(8), models, gradients, 0.1, torch.zeros(8, dtype=torch.float64))
+    alpha = algorithm.description()["alpha"][0]
+    W = np.stack([reference.gossip_of(i, GRAPH.matchings, np.eye(8), alpha) for i in range(8)])
+    norms = gradients.norm(dim=1).numpy()
+    slow = [reference.followed_row(i, GRAPH.matchings, W, norms, *C) @ (-0.1 * gradients.numpy()) for i in range(8)]
+    np.testing.assert_allclose(models.numpy(), slow, rtol=0, atol=1e-12)
+
+
+def test_judging_leaves_no_trace_in_what_batchnorm_tracks():
     def build():
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
 
     still = dict(c1=0.0, c2=0.0, p1=0.0, p2=0.0)
-    runs = [train(ALDSGD(DPSGD(GRAPH), **still, judge=judge), build, DATA, epochs=1) for judge in ("batch", "second")]
-    for a, b in zip(*(run.workers.modules for run in runs), strict=True):
-        for name, value in a.state_dict().items():
-            assert torch.equal(value, b.state_dict()[name]), name
+    runs = [
+        train(ALDSGD(DPSGD(GRAPH), **still, judge=judge), build, DATA, epochs=1)
+        for judge in ("batch", "second", "receiver")
+    ]
+    for plain, *others in zip(*(run.workers.modules for run in runs), strict=True):
+        for other in others:
+            for name, value in plain.state_dict().items():
+                assert torch.equal(value, other.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("judge", JUDGES)
@@ -132,6 +165,6 @@ def test_a_wrapper_judges_as_what_it_wraps():
     """A second draw inside local steps and below a merge: the trainer draws it, and the last step still goes by it."""
     inner = ALDSGD(DPSGD(GRAPH), judge="second", c1=0.9, c2=0.4)
     around = LocalSteps(inner, tau=2, merge=3)
-    assert around.second_draw and around.coefficients == inner.coefficients == {"c1 + c2": 1.3, "p1 + p2": 0.4}
+    assert around.draw == "second" and around.coefficients == inner.coefficients == {"c1 + c2": 1.3, "p1 + p2": 0.4}
     assert around.step(3).judge == "second" and len(around.step(3).after) == 2
     assert train(LocalSteps(ALDSGD(DPSGD(GRAPH), judge="second"), tau=2), net, DATA, epochs=1, lr=0.05).final

@@ -6,22 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-SCRIPT = """
-import json, os, sys
-from torch import nn
-from aldsgd import ALDSGD, Topology, load, train
-from baselines.dpsgd import DPSGD
+from tests.test_readme import listing
 
-if __name__ == "__main__":
-    graph = Topology.from_edges(4, [(0, 1), (1, 2), (2, 3), (3, 0)])
-    build = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    data = load("digits").subset(256, 64)
-    options = dict(epochs=2, lr=0.1, precision="float64")
-    found = [train(ALDSGD(DPSGD(graph)), build, data, **options, momentum=m) for m in (0, 0.9)]
-    kept = [[{k: v for k, v in row.items() if "seconds" not in k} for row in result.rows] for result in found]
-    out = sys.argv[1] + os.environ.get("RANK", "")
-    open(out, "w").write(json.dumps([kept, [len(result.workers.modules) for result in found]]))
+ROOT = Path(__file__).parents[1]
+# The listing of docs/machines.md, twice more in float64, and what each process has in the end.
+SCRIPT = f"""{listing("processes")}
+import json, sys
+
+options = dict(epochs=2, lr=0.1, precision="float64")
+exact = [train(ALDSGD(DPSGD(ring)), model, data, **options, momentum=m) for m in (0, 0.9)]
+kept = [[{{k: v for k, v in row.items() if "seconds" not in k}} for row in found.rows] for found in exact]
+open(sys.argv[1] + os.environ.get("RANK", ""), "w").write(json.dumps([kept, len(result.workers.modules), result.final]))
 """
 
 
@@ -33,10 +28,12 @@ def test_the_same_script_is_spread_over_the_processes_of_torchrun(tmp_path):
     for command in (alone, spread):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-    (rows, hosted), *ranks = (json.loads((tmp_path / name).read_text()) for name in ("alone", "rank0", "rank1"))
-    assert hosted == [4, 4]
-    for found, hosts in ranks:
-        assert hosts == [2, 2]
+    (rows, hosted, _), *ranks = (json.loads((tmp_path / name).read_text()) for name in ("alone", "rank0", "rank1"))
+    assert hosted == 4 and len(listing("processes").splitlines()) <= 25
+    assert "process 0 hosts 2 of 4; worst" in done.stdout and "process 1 hosts 2 of 4; worst" in done.stdout
+    assert ranks[0][2] == ranks[1][2], "both have the rows of the whole network"
+    for found, hosts, _ in ranks:
+        assert hosts == 2
         for one, other in zip(rows, found, strict=True):
             for expected, row in zip(one, other, strict=True):
                 assert expected.keys() == row.keys()

@@ -19,7 +19,7 @@ from experiments.command import Session
 
 ROOT = Path(__file__).parents[1]
 #: What a GPU machine need not have.
-MISSING = ("cvxpy", "sklearn", "matplotlib", "seaborn", "hypothesis")
+MISSING = ("cvxpy", "sklearn", "matplotlib", "hypothesis")
 
 
 def script(*arguments: str, missing=(), cache=None) -> subprocess.CompletedProcess:

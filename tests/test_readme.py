@@ -3,18 +3,23 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
 import paper_tables
 from aldsgd.data import Batches, normalise, split, steps_per_epoch
 from aldsgd.datasets import load
+from aldsgd.errors import ConfigError
 from aldsgd.graphs import paper_set
 from aldsgd.leaders import ALDSGD
+from aldsgd.paper_graphs import PAPER
 from aldsgd.training import Settings, Trainer, train
 from aldsgd.workers import initial_model
 from baselines.dpsgd import DPSGD
-from experiments.options import run_parser
+from experiments.options import TIMEOUT, run_parser
+from tables.prose import NUMBER, Numbers
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,6 +74,25 @@ def test_the_library_listing_trains(capsys):
     assert "worst worker" in capsys.readouterr().out
 
 
+def test_the_listings_for_other_data_and_matrices_train(capsys):
+    for name in ("matrix", "regression", "characters", "compare"):
+        assert len(listing(name).splitlines()) <= 25, name
+    found = run("matrix")
+    (exchange,) = found["gossip"].step(0).after
+    assert np.array_equal(exchange.rule.matrix, found["W"])
+    assert found["result"].final["worst_accuracy"] > 0.8
+    final = run("regression")["result"].final
+    assert final["worst_r2"] > 0.7 and final["worst_rmse"] < 0.6
+    found = run("characters")
+    data = found["data"]
+    shares = torch.bincount(data.train_targets.flatten()) / data.train_targets.numel()
+    unigram = (-shares * shares.clamp(min=1e-9).log()).sum().exp()
+    assert found["result"].final["averaged_perplexity"] < unigram, "more is known than how frequent each character is"
+    gap = run("compare")["gap"]
+    assert gap.n == 5 and abs(gap.mean) < 0.05
+    assert "(95 %, 5 seeds)" in capsys.readouterr().out
+
+
 def test_a_new_method_in_twenty_lines():
     assert len(listing("pairwise").splitlines()) <= 20
     algorithm = run("pairwise")["PairwiseGossip"](8)
@@ -92,8 +116,42 @@ def test_models_are_saved_loaded_and_fine_tuned(tmp_path, monkeypatch, capsys):
 
 def test_the_tables_are_those_of_the_committed_runs():
     for path, page in PAGES.items():
-        if "<!-- table: " in page:
+        if "<!-- table: " in page or "<!-- = " in page:
             assert paper_tables.renew(page, ROOT / "results") == page, path
+
+
+def test_every_number_in_a_sentence_comes_from_a_record():
+    """In what the README found, and wherever a unit follows: marked (``tables.prose``), a setting, or code."""
+    settings = {f"{level} %" for level in PAPER} | {f"{TIMEOUT:g} s"}
+    unit = r"[-+±]?\d[\d.,]*(?: to \d[\d.]*)?\s?(?:%|points?|ms|s|min|minutes?|hours?|h|[kMGT]?B|times)(?![\w])"
+    for path, page in PAGES.items():
+        assert not re.search(r"^\s*<!-- = ", page, re.MULTILINE), (
+            f"{path}: a mark that begins a line ends the paragraph"
+        )
+        prose = re.sub(r"```.*?```|<!-- table: .*?<!-- end -->", "", page, flags=re.DOTALL)
+        prose = re.sub(r"`[^`]*`|\]\([^)]*\)", "", NUMBER.sub("", prose))
+        found = re.findall(unit, prose)
+        if path.name == "README.md":
+            found += re.findall(r"\d+\.\d+(?: %)?", prose.partition("## What was found")[2].partition("\n## ")[0])
+        assert set(found) <= settings, f"{path}: mark these, or leave them out: {sorted(set(found) - settings)}"
+
+
+def test_numbers_of_tables_and_claims_have_names(tmp_path):
+    numbers = Numbers(ROOT / "results")
+    table = paper_tables.table("quickstart", ROOT / "results").rows.set_index("method")
+    cell = table.at["D-PSGD", "worst worker (%)"]
+    text = "a <!-- = quickstart | D-PSGD | worst worker (%) -->?<!-- / --> b <!-- = C1 -->?<!-- / -->"
+    renewed = paper_tables.renew(text, ROOT / "results")
+    assert f"-->{cell}<!-- / --> b" in renewed and numbers.text("C1") in renewed and "?" not in renewed
+    assert "C2, perfect mixing" in numbers.claimed
+    for wrong, words in (
+        ("nothing", "unknown number 'nothing'; choose TABLE | ROW | COLUMN or one of: "),
+        ("quickstart | nobody | seeds", "the table quickstart has 0 rows 'nobody', and columns: method, "),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            numbers.text(wrong)
+    with pytest.raises(ConfigError, match="theory_rate.json is not there"):
+        Numbers(tmp_path).processor(["rate"])
 
 
 def test_every_file_and_module_that_a_page_names_exists():

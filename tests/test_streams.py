@@ -137,7 +137,7 @@ def test_recorded_streams_keep_their_bits():
         (("set of graphs", 2), [2]),
     ]:
         assert np.array_equal(rng(*stream).random(4), np.random.default_rng(words).random(4))
-    expected = int(np.random.SeedSequence([7, 3]).generate_state(1, np.uint64)[0] >> 1)
+    expected = int(np.random.SeedSequence([7, 3]).generate_state(1, np.uint64)[0]) >> 1
     assert torch_seed("initial model", 7, 3) == expected < 2**63
 
 

@@ -458,6 +458,10 @@ def test_figure_files(store, drawn, tmp_path, monkeypatch):
     assert png.read_bytes() == (drawn / "quickstart.png").read_bytes()
     assert b"CreationDate" not in pdf.read_bytes() and b"Software" not in png.read_bytes()
     assert matplotlib.image.imread(png).shape[1] == round(style.PAGE_WIDTH * 300)
+    # the other width goes elsewhere than the committed figures
+    monkeypatch.chdir(tmp_path)
+    assert quickstart.main(["--results", str(store), "--width", "3.5"]) == 0
+    assert matplotlib.image.imread("figures/column/quickstart.png").shape[1] == round(style.COLUMN_WIDTH * 300)
 
 
 def test_figure_shows_the_means(store):
@@ -465,7 +469,7 @@ def test_figure_shows_the_means(store):
     for label, _, run in load_experiment(store, "quickstart"):
         methods.setdefault(label, []).append(run)
     with style.sheet():
-        _, (worst, price, apart) = style.figure(3, 2.5)
+        _, ((worst, price, apart),) = style.grid(1, 3, 2.5)
         quickstart.worst_against_epoch(worst, methods)
         quickstart.mean_against_bytes(price, methods)
         quickstart.consensus_against_epoch(apart, methods)
@@ -478,7 +482,7 @@ def test_figure_shows_the_means(store):
     # all-reduce agrees exactly, which a logarithmic axis cannot show: said in words
     assert len(worst.get_lines()) == 8 and len(apart.get_lines()) == 7
     assert apart.get_title(loc="left") == "(c) disagreement (all-reduce: 0)"
-    assert price.texts[0].get_text() == "dotted: no exchange\n(0 MB), at the end"
+    assert price.texts[0].get_text() == "dotted: where\nno exchange\n(0 MB) ended"
 
 
 def test_epochs_without_evaluation_are_left_out(tmp_path):

@@ -20,7 +20,7 @@ from aldsgd.events import Events
 from aldsgd.links import AllReduce, Link, Pairs
 from aldsgd.local import LocalRule
 from aldsgd.settings import Settings
-from aldsgd.step import Exchange, Gossip, Step
+from aldsgd.step import Exchange, Gossip, Meter, Step
 from aldsgd.virtual import trainer_for
 from baselines.async_server import AsynchronousServer
 from experiments.configuration import RunConfig
@@ -31,6 +31,8 @@ BASE = RunConfig(
     momentum=0.9, precision="float64", bn_images=16, **AT_ONCE,
 )  # fmt: skip
 DATA = load("digits").subset(320, 40)
+#: One number travels.
+METER = Meter({"x": (1, 4)}, 8, Link())
 
 
 def trainer(**changes):
@@ -100,7 +102,7 @@ def test_a_synchronous_step_takes_as_long_as_the_slowest_and_delays_travel_by_on
     n, link = 8, Link(**AT_ONCE)
     everyone = Step(after=Exchange(AllReduce(n)))
     times = ComputeTimes(Clock("exponential"), n, 0, 1, 1.0)
-    clock = SynchronousClock(n, 0, times, {"x": (1, 4)}, link, 1.0, 0.0, 0)
+    clock = SynchronousClock(n, 0, times, METER, link, 1.0, 0.0, 0)
     for k in range(1000):
         before, clock.now = clock.now.ready, clock.after(everyone)
         assert clock.now.ready == [before[0] + max(times(i, k) for i in range(n))] * n
@@ -109,17 +111,17 @@ def test_a_synchronous_step_takes_as_long_as_the_slowest_and_delays_travel_by_on
 
     ring = Pairs(((tuple((i, i + 1) for i in range(0, n, 2))), tuple((i, (i + 1) % n) for i in range(1, n, 2))))
     late = ComputeTimes(Clock(faults=("pause:0:0:5",)), n, 0, 1, 1.0)
-    clock = SynchronousClock(n, 0, late, {"x": (1, 4)}, link, 1.0, 0.0, 0)
+    clock = SynchronousClock(n, 0, late, METER, link, 1.0, 0.0, 0)
     clock.now = clock.after(Step(after=Exchange(ring, Gossip(0.1))))
     assert clock.now.ready == [6, 6, 6, 1, 1, 1, 1, 6]  # 0 and 1 meet first, then 1 and 2, 7 and 0
-    costly = SynchronousClock(n, 0, ComputeTimes(Clock(), n, 0, 1, 1.0), {"x": (1, 4)}, Link(0.25, 1e300), 1.0, 0, 0)
+    costly = SynchronousClock(n, 0, ComputeTimes(Clock(), n, 0, 1, 1.0), METER, Link(0.25, 1e300), 1.0, 0, 0)
     assert costly.after(Step(after=Exchange(ring, Gossip(0.1)))).ready == [1.5] * n
 
 
 def test_a_lost_message_is_sent_again_by_whoever_waits():
     n = 2
     pair = Step(after=Exchange(Pairs((((0, 1),),)), Gossip(0.5)))
-    clock = SynchronousClock(n, 0, ComputeTimes(Clock(), n, 0, 1, 1.0), {"x": (1, 4)}, Link(1.0, 1e300), 1.0, 0.5, 3)
+    clock = SynchronousClock(n, 0, ComputeTimes(Clock(), n, 0, 1, 1.0), METER, Link(1.0, 1e300), 1.0, 0.5, 3)
     for _ in range(3000):
         clock.now = clock.after(pair)
     sent = sum(clock.now.sent)

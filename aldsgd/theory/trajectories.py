@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from aldsgd.data import normalise
-from aldsgd.leaders import best_worker, maximum_degree_worker
+from aldsgd.selections import best_worker, maximum_degree_worker
 from aldsgd.training import Trainer
 
 

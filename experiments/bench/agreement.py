@@ -19,7 +19,8 @@ from torch import Tensor
 
 from aldsgd import models
 from aldsgd.graphs import line
-from aldsgd.leaders import ALDSGD, best_worker, maximum_degree_worker
+from aldsgd.leaders import ALDSGD
+from aldsgd.selections import best_worker, maximum_degree_worker
 from aldsgd.settings import Settings
 from aldsgd.workers import Workers
 from baselines.dpsgd import DPSGD

@@ -1,0 +1,121 @@
+"""Numbers inside sentences: a text holds each as ``<!-- = NAME -->1.5<!-- / -->``, and NAME says where it comes from.
+
+``python paper_tables.py --into FILE`` writes them anew from the records, as it does the tables; a test finds numbers
+that are not marked so. A name is one of ``Numbers.named`` or ``Numbers.claimed``, or a cell of a table, as
+"TABLE | ROW | COLUMN". No mark begins a line: to Markdown that ends the paragraph.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+
+from aldsgd.errors import ConfigError
+from aldsgd.statistics import Interval, paired_by_seed
+from aldsgd.theory import records
+from aldsgd.watching import duration
+from tables import claims
+from tables.base import Table, methods, plus_minus, scaled
+from tables.experiments import TABLES
+from tables.measures import Measure
+from tables.primary import primary
+
+#: Workers that differ in ``heterogeneous``: rates two decades apart, and wrong labels.
+RATES = ("lr rises with degree", "lr falls with degree")
+NOISE = ("noise at 2", "noise at 4", "noise at 6")
+LESS = "worst, less D-PSGD's"
+#: A number in a text: its name, and what stands there.
+NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
+THEORY = ("spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "gossip", "rate", "scaling")
+
+
+class Numbers:
+    """The numbers of one folder of results; each is computed when its text is asked for."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+        self.table = lru_cache(self._table)
+
+    def text(self, name: str) -> str:
+        """The text of a number. Raises ConfigError for an unknown one, or without its records."""
+        if name.count(" | ") == 2:
+            return str(self.cell(*name.split(" | ")))
+        if name in self.named:
+            return self.named[name]()
+        if name in self.claimed:
+            return self.claimed[name]()
+        every = ", ".join((*self.named, *self.claimed))
+        raise ConfigError(f"unknown number '{name}'; choose TABLE | ROW | COLUMN or one of: {every}")
+
+    @cached_property
+    def named(self) -> dict[str, Callable[[], str]]:
+        """name -> what gives the text: of sentences of the README, and of how long the theory takes."""
+        found = {}
+        for what, kinds in (("rates", RATES), ("noise", NOISE)):
+            for who in ("AL-DSGD, three graphs", "all-reduce"):
+                rows = [f"{who}, {kind}" for kind in kinds]
+                found[f"{what}: {who}"] = partial(self.span, "heterogeneous", rows, LESS)
+        found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
+        found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
+        found |= {f"time of theory_{name}": partial(self.processor, [name]) for name in THEORY}
+        return found | {"time of the theory": partial(self.processor, THEORY)}
+
+    @cached_property
+    def claimed(self) -> dict[str, Callable[[], str]]:
+        """name -> what gives the text: "C7", or "C7: MEASURE" for another measure than the leading one; for the
+        other columns with ", released schedule" or ", perfect mixing" behind it."""
+        found, runs = {}, claims.needed(self.root)
+        for claim in claims.CLAIMS:
+            measures = claim.measure(runs)
+            named = {claim.name: claims.leading(measures)} | {f"{claim.name}: {m.what}": m for m in measures}
+            for name, measure in named.items() if measures else ():
+                found[name] = partial(measured, measure, measure.real, measure.shown)
+                found[f"{name}, released schedule"] = partial(measured, measure, measure.released)
+                found[f"{name}, perfect mixing"] = partial(measured, measure, measure.ceiling)
+        return found
+
+    def _table(self, name: str) -> Table:
+        if name == "primary":
+            return primary(self.root)
+        return TABLES.get(name, methods)(self.root, name)
+
+    def cell(self, name: str, row: str, column: str):
+        """A cell of a table. Raises ConfigError where there is none."""
+        rows = self.table(name).rows
+        found = rows[rows.iloc[:, 0].astype(str) == row]
+        if len(found) != 1 or column not in rows:
+            raise ConfigError(f"the table {name} has {len(found)} rows {row!r}, and columns: {', '.join(rows)}")
+        return found.iloc[0][column]
+
+    def span(self, name: str, rows: Iterable[str], column: str) -> str:
+        """ "0.4 to 0.8", or "1.5": the least and the largest mean of some rows of a table."""
+        means = [f"{self.cell(name, row, column).value.mean:.1f}" for row in rows]
+        return " to ".join(dict.fromkeys((min(means, key=float), max(means, key=float))))
+
+    def loss(self, name: str, row: str, column: str) -> str:
+        """The negative of a difference, "0.14 ± 0.13"."""
+        found = self.cell(name, row, column).value
+        return plus_minus(Interval(-found.mean, found.half_width, found.n, found.level), "")
+
+    def rare_class(self, who: str) -> str:
+        """How often a method of ``theory_selection`` finds the rare class, on the complete graph."""
+        points = records.read(self.root, "theory_selection")[1]["selection_points"]
+        plain = points.query("graph == 'complete' and method == 'D-PSGD'").set_index("seed")
+        led = points.query("graph == 'complete' and method == 'AL-DSGD'").set_index("seed")
+        led = led[led["eta"].isin(plain["eta"])]
+        if who == "difference":
+            lost = paired_by_seed(dict(led["recall"]), dict(plain["recall"]))
+            return f"{100 * lost.mean:+.1f} ± {100 * lost.half_width:.1f} points"
+        return f"{100 * (led if who == 'AL-DSGD' else plain)['recall'].mean():.1f} %"
+
+    def processor(self, names: Iterable[str]) -> str:
+        """Processor time of theory scripts together."""
+        made = [records.read(self.root, f"theory_{name}")[0]["configuration"] for name in names]
+        return duration(sum(each["cpu_seconds"] for each in made))
+
+
+def measured(measure: Measure, interval: Interval | None, shown: str = "") -> str:
+    """ "+1.22 ± 1.80 points"."""
+    if interval is None or shown:
+        return shown or "not measured"
+    return f"{plus_minus(scaled(interval, 100), '+')} {measure.unit}"
