@@ -1,8 +1,9 @@
 """Asynchronous methods between real processes, one worker each: averaging in pairs, and a server, over gloo with tags.
 
 Each process has two threads. One trains, and asks another process when a gradient is done; the other listens to whoever
-asks, and always answers at once: with a row, or that it is asking itself and cannot meet now. So nobody waits for
-anybody who waits, and no graph can deadlock. What a process sends as a question is its model, which stays as it is
+asks. Who is asking itself cannot meet now: it says so to a process of a lower number, and lets one of a higher number
+wait until its own answer is there. So numbers fall along every chain of processes that wait, it has an end, and no
+graph can deadlock. What a process sends as a question is its model, which stays as it is
 until the answer is there, so that averaging in pairs conserves the sum of all models. Who meets whom depends on the
 machine: two runs with the same seed differ.
 """
@@ -26,13 +27,16 @@ from aldsgd.world import World, in_words
 QUESTION, ANSWER = 1, 2
 #: What the last number of a message says: nothing else is in it, a row is, or there are no more questions.
 EMPTY, ROW, END = 0.0, 1.0, 2.0
+#: In place of an answer: it comes later.
+LATER = object()
 
 
 class Listener:
     """The thread of a process that answers the others.
 
     Args:
-        world: the processes. like: a row (P,). answer: (rank, row) -> row (P,) to send back, None where there is none.
+        world: the processes. like: a row (P,). answer: (rank, row) -> row (P,) to send back, None where there is none,
+            LATER where ``reply`` will be called.
 
     Attributes:
         bytes: sent by this process, questions and answers.
@@ -72,10 +76,14 @@ class Listener:
                 if message[-1] == END:
                     left -= 1
                     continue
-                found = self.answer(rank, message[:-1])
-                self._send(self.like if found is None else found, EMPTY if found is None else ROW, rank, ANSWER)
+                if (found := self.answer(rank, message[:-1])) is not LATER:
+                    self.reply(rank, found)
         except RuntimeError as error:
             self.error = error
+
+    def reply(self, rank: int, found: Tensor | None) -> None:
+        """Answer another process with a row (P,), or that there is none."""
+        self._send(self.like if found is None else found, EMPTY if found is None else ROW, rank, ANSWER)
 
     def _send(self, row: Tensor, kind: float, rank: int, tag: int) -> None:
         message = torch.cat([row, row.new_tensor([kind])])
@@ -116,6 +124,7 @@ class PeerTrainer(Trainer):
         self.me, self.asking, self.lock = self.hosting.rank, False, threading.Lock()
         self.draw = uniform("random neighbour", self.settings.seed)
         self.met = self.refused = self.served = 0
+        self.waiting: list[tuple[int, Tensor]] = []  # who asked while this process did, and with what
         self.server = algorithm.n - 1  # the last process has the centre
         if algorithm.meets == "server" and self.me == self.server:
             self.rule = LocalRule(self.state.x[1:], [0], self.settings, self.steps)
@@ -157,7 +166,12 @@ class PeerTrainer(Trainer):
             self.refused += answer is None
             if answer is not None:
                 x.copy_(answer)
-        self.asking = False
+        with self.lock:
+            self.asking = False
+            answers = [(rank, self._mean(row)) for rank, row in self.waiting]
+            self.waiting.clear()
+        for rank, mean in answers:
+            listener.reply(rank, mean)
 
     def _serve(self, listener: Listener, t: int) -> None:
         """The gradient to the server, and its model back."""
@@ -169,15 +183,22 @@ class PeerTrainer(Trainer):
     def _answer(self, rank: int, row: Tensor) -> Tensor | None:
         with self.lock:
             if self.algorithm.meets == "pairs":
-                if self.asking:
+                if not self.asking:
+                    return self._mean(row)
+                if rank < self.me:
                     return None
-                x = self.state.x[0]
-                return x.copy_((x + row) / 2).clone()
+                self.waiting.append((rank, row.clone()))
+                return LATER
             while self.rule.taken < self.served // self.algorithm.n:
                 self.rule.next()
             self.rule(row[None] / self.algorithm.n)
             self.served += 1
             return self.state.x[1].clone()
+
+    def _mean(self, row: Tensor) -> Tensor:
+        """The own model becomes the mean of it and ``row``, which is returned."""
+        x = self.state.x[0]
+        return x.copy_((x + row) / 2).clone()
 
     def record(self, epoch, train_loss):
         rows, sent = super().record(epoch, train_loss), self.hosting.total_wire_bytes()
