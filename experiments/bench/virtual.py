@@ -19,7 +19,7 @@ import torch
 from aldsgd.data import steps_per_epoch
 from aldsgd.datasets import load
 from aldsgd.virtual import trainer_for
-from experiments.bench.common import place, write
+from experiments.bench.common import place, save
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
 from experiments.options import Parser
@@ -71,8 +71,7 @@ def main(session: Session) -> None:
     rows.append(line("mlp, 512 workers, ADSGD", statistics.median(rates[1:]), None, "gradients a CPU second", None))
     for run, n in ((runs[0], 8), (many, 512)):
         rows.append(line(f"rows of messages, {n} workers", run.events.versions.most, n, "rows", 4.0))
-    write(rows, path)
-    print(path)
+    save(rows, path)
 
 
 def line(what: str, value: float, reference: float | None, unit: str, bar: float | None) -> dict:
