@@ -61,7 +61,7 @@ class Events:
     ):
         self.method, self.state, self.x, self.rules, self.times = method, state, state.x, rules, times
         self.link, self.unit, self.chance, self.coin = link, unit, chance, uniform("lost messages", seed)
-        self.gradients, self.workers, self.seed = gradients, workers, seed
+        self.gradients, self.workers = gradients, workers
         n, rows = method.n, len(self.x)
         self.n, self.versions = n, Versions(self.x, 2 * n)
         self.now, self.computing, self.order = 0.0, 0.0, 0
