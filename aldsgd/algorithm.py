@@ -102,8 +102,8 @@ class Heard:
         if isinstance(self.judge, tuple):
             return losses.new_tensor([self.judge[worker] for worker in self.network.workers])
         if self.judge in DRAWS:
-            return losses if self.judge == "batch" else self.second
-        return getattr(self.state, self.judge)[: len(losses), 0]
+            return self.network.reported(losses if self.judge == "batch" else self.second)
+        return self.network.reported(getattr(self.state, self.judge)[: len(losses), 0])
 
     def by(self, hood) -> "Tensor | None":
         """(E,) for a neighbourhood, None where the step sends none."""
@@ -165,7 +165,7 @@ def meet(exchange: Exchange, network, state: SimpleNamespace, heard: Heard, lr) 
         return
     links = exchange.links if exchange.fixed else exchange.links.led_by(heard.everyone().tolist())
     hood = network.neighbourhood(links)
-    rows = exchange.rule.rows(hood, heard.by(hood), lr)
+    rows = exchange.rule.rows(hood, network.judged(exchange, hood, heard.by(hood)), lr)
     network.check_once(exchange, hood, rows)
     for tensor in tensors:
         network.mix(tensor, rows, hood, exchange.codec)

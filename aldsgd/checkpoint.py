@@ -44,6 +44,8 @@ class Snapshot:
         digest = record.pop("sha256")
         if _digest(record) != digest:
             raise ValueError("state.json was changed or damaged")
+        if set(record["files"]) != {_name(int(worker)) for worker in record["tensors"]}:
+            raise ValueError("it names other files than those of its workers")
         for name, checksum in record["files"].items():
             with open(path / name, "rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != checksum:

@@ -7,78 +7,18 @@ between workers of one process never touch the network; a broadcast or a reducti
 process that takes part. There is no barrier, and nothing is pickled.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from aldsgd.crossings import Crossing, SharedNeighbourhood
 from aldsgd.errors import ConfigError
-from aldsgd.links import Broadcast, Links, Reduce
-from aldsgd.neighbourhood import Neighbourhood
-from aldsgd.network import LocalNetwork, column_blocks, mix_rows, square_distance, timed
+from aldsgd.finite import all_finite
+from aldsgd.links import Broadcast, Reduce
+from aldsgd.network import LocalNetwork, column_blocks, mix_finite, square_distance, timed
 from aldsgd.world import World, in_words
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """What one round moves over the edge of this process.
-
-    sends: (row of the models here, peer). receives: (entry of the neighbourhood, peer).
-    """
-
-    sends: tuple[tuple[int, int], ...]
-    receives: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Inside:
-    """The part of a neighbourhood that this process hosts, as ``aldsgd.network.mix_rows`` takes it."""
-
-    entries: Tensor
-    row: Tensor
-    col: Tensor
-    pointer: Tensor
-
-
-class SharedNeighbourhood(Neighbourhood):
-    """Closed neighbourhoods of the hosted workers, some members of which live in other processes.
-
-    owner: the rank that hosts a worker. workers: the hosted rows, consecutive.
-
-    Attributes:
-        crossings: of every round with a message that leaves or enters this process, in order.
-        inside: the entries between hosted workers. senders: rows that are sent, ascending.
-        give: (peer, row) of each loss to send; take: (peer, worker) of each to receive; sorted, so that ends agree.
-    """
-
-    def __init__(self, n: int, links: Links, workers: range, device, owner: Callable[[int], int]):
-        super().__init__(n, links, workers, device)
-        first, me = workers.start, owner(workers.start)
-        row, col = self.row.cpu(), self.col.cpu()
-        entry = {pair: e for e, pair in enumerate(zip(row.tolist(), col.tolist(), strict=True))}
-        crossings, give, take = [], set(), set()
-        for arcs in links.rounds:
-            sends, receives = [], []
-            for source, target in arcs:
-                here, there = owner(source), owner(target)
-                if here == me != there:
-                    sends.append((source - first, there))
-                    give.add((there, source - first))
-                elif there == me != here:
-                    receives.append((entry[target - first, source], here))
-                    take.add((here, source))
-            if sends or receives:
-                crossings.append(Crossing(tuple(sends), tuple(receives)))
-        self.crossings, self.give, self.take = tuple(crossings), sorted(give), sorted(take)
-        self.senders = sorted({row for crossing in crossings for row, _ in crossing.sends})
-        entries = torch.nonzero((col >= first) & (col < workers.stop)).flatten()
-        pointer = torch.searchsorted(row[entries].contiguous(), torch.arange(len(workers) + 1))
-        self.inside = Inside(*(part.to(device) for part in (entries, row[entries], col[entries] - first, pointer)))
-        self.given_rows = torch.tensor([row for _, row in self.give], dtype=torch.int64, device=device)
-        self.taken_workers = torch.tensor([worker for _, worker in self.take], dtype=torch.int64, device=device)
-        self.host = self.row.tolist()
 
 
 class ProcessNetwork(LocalNetwork):
@@ -104,6 +44,7 @@ class ProcessNetwork(LocalNetwork):
         self.workers = range(world.rank * share, (world.rank + 1) * share)
         last = self.rank + 1 == self.size
         self.hosted = range(self.workers.start, n + centres) if last else self.workers
+        self.unsound = self.unsound[: len(self.hosted)].clone()
         self._rows: dict[str, Tensor] = {}
         self._posted: list | None = None
 
@@ -136,15 +77,18 @@ class ProcessNetwork(LocalNetwork):
 
     @timed
     def post(self, models, hood):
-        if isinstance(hood.links, Broadcast):
-            return
+        if not isinstance(hood.links, Broadcast):  # those go along a tree, when they are mixed
+            self._post(models, hood)
+
+    def _post(self, models, hood):
         slots = iter(self._buffer("receive", sum(len(crossing.receives) for crossing in hood.crossings), models))
         flights = [(crossing, [next(slots) for _ in crossing.receives]) for crossing in hood.crossings]
         self._posted = [(crossing, slots, self._send(crossing, models, slots)) for crossing, slots in flights]
 
     @timed
     def heard(self, models, hood):
-        self.post(models, hood)
+        if self._posted is None:
+            self._post(models, hood)
         found = {}
         for crossing, slots, flight in self._posted:
             self._wait(flight)
@@ -154,6 +98,10 @@ class ProcessNetwork(LocalNetwork):
         first = self.hosted.start
         return [found[e] if e in found else models[worker - first] for e, worker in enumerate(hood.col.tolist())]
 
+    def forget(self):
+        """Drop what was sent ahead and will not be mixed."""
+        self._posted = None
+
     @timed
     def mix(self, models, rows, hood, codec=None):
         """X <- C X for the hosted rows: each received row is accumulated once, in place, with its coefficient."""
@@ -161,37 +109,41 @@ class ProcessNetwork(LocalNetwork):
             self._along_tree(models, rows, hood, codec)
             return
         coefficients = rows.to(models.dtype) if models.is_cuda else rows.tolist()
-        if self._posted is not None:
-            flights, self._posted = self._posted, None
-            for _, _, flight in flights:
-                self._wait(flight)
-            self._mix_inside(models, rows, hood)
-            for crossing, slots, _ in flights:
-                self._accumulate(models, crossing, slots, hood, coefficients)
-        elif len(hood.crossings) < 2 and codec is None:
-            for crossing in hood.crossings:
-                slots = self._buffer("receive", len(crossing.receives), models)
-                self._wait(self._send(crossing, models, slots))
-            self._mix_inside(models, rows, hood)
-            for crossing in hood.crossings:
-                self._accumulate(models, crossing, slots, hood, coefficients)
-        else:
+        if self._posted is None and (len(hood.crossings) > 1 or codec is not None):
             self._mix_in_turn(models, rows, hood, coefficients, codec)
+            return
+        if self._posted is None:
+            self._post(models, hood)
+        flights, self._posted = self._posted, None
+        for crossing, slots, flight in flights:
+            self._wait(flight)
+            self._own_for_unsound(crossing, slots, hood, models)
+        self._mix_inside(models, rows, hood)
+        for crossing, slots, _ in flights:
+            self._accumulate(models, crossing, slots, hood, coefficients)
+
+    def _own_for_unsound(self, crossing, slots, hood, source) -> None:
+        """Who receives a row that is not finite takes its own in its place, of ``source`` by position."""
+        for (entry, _), slot in zip(crossing.receives, slots, strict=True):
+            if not all_finite(slot):
+                slot.copy_(source[hood.host[entry]])
 
     def _mix_in_turn(self, models, rows, hood, coefficients, codec):
         # A row that a later round sends must leave as it is now, so what is sent are copies, packed or not.
         if codec is None:
-            copies = self._buffer("send", len(hood.senders), models)
-            for copy, row in zip(copies, hood.senders, strict=True):
+            copies = self._buffer("send", len(hood.copied), models)
+            for copy, row in zip(copies, hood.copied, strict=True):
                 copy.copy_(models[row])
+            own = dict(zip(hood.copied, copies, strict=True))
+            source = own
             empty = self._buffer("receive", max((len(c.receives) for c in hood.crossings), default=0), models)
         else:
-            copies = [codec.pack(models[row]) for row in hood.senders]
+            own = {row: models[row].clone() for row in hood.copied}
+            source = {row: codec.pack(models[row]) for row in hood.senders}
             size = codec.size(models.shape[1], models.element_size())
             empty = torch.empty(
                 max((len(c.receives) for c in hood.crossings), default=0), size, dtype=torch.uint8, device=self.device
             )
-        source = dict(zip(hood.senders, copies, strict=True))
         if not hood.crossings:
             self._mix_inside(models, rows, hood)
         for i, crossing in enumerate(hood.crossings):
@@ -202,14 +154,16 @@ class ProcessNetwork(LocalNetwork):
             self._wait(flight)
             if codec is not None:
                 slots = [codec.unpack(slot, models[0]) for slot in slots]
+            self._own_for_unsound(crossing, slots, hood, own)
             self._accumulate(models, crossing, slots, hood, coefficients)
 
     def _mix_inside(self, models, rows, hood):
         inside = rows[hood.inside.entries]
         if len(models) == 1:
+            self.sound(models)
             models.mul_(inside[0])
         else:
-            mix_rows(models, hood.inside, inside)
+            mix_finite(models, hood.inside, inside, self.sound(models))
 
     def _accumulate(self, models: Tensor, crossing: Crossing, slots: Sequence[Tensor], hood, coefficients) -> None:
         """models[row] += coefficient * slot for each received row."""
@@ -234,27 +188,35 @@ class ProcessNetwork(LocalNetwork):
             here = self.rank == home
             if up:
                 own = [weights[root - first, worker] for worker in group] if here else [0.0] * len(group)
-                total = self._reduced(models, group, own, ranks)
-                moved += [(root - first, 1.0, total)] if here else []
+                total, lost = self._reduced(models, group, own, ranks)
+                if here:
+                    moved += [(root - first, 1.0, total), (root - first, lost, models[root - first].clone())]
             else:
                 row = self._hand_down(
                     models[root - first].clone() if here else torch.empty_like(models[0]), ranks, codec
                 )
                 mine = [] if here else [worker - first for worker in group if worker in self.hosted]
-                moved += [(i, weights[i, root], row) for i in mine]
+                sound = not mine or all_finite(row)
+                moved += [(i, weights[i, root], row if sound else models[i].clone()) for i in mine]
         self._mix_inside(models, rows, hood)
         for i, weight, row in moved:
             models[i].add_(row, alpha=weight)
 
-    def _reduced(self, models, group, weights: list[float], ranks: list[int]) -> Tensor:
-        """The weighted sum of the group's rows that live elsewhere than on ``ranks[0]``, which knows the weights."""
+    def _reduced(self, models, group, weights: list[float], ranks: list[int]) -> tuple[Tensor, float]:
+        """The weighted sum of the group's rows that live elsewhere than on ``ranks[0]``, which knows the weights, and
+        the weight of those among them that are not finite, which are left out."""
         known = self._hand_down(torch.tensor(weights, dtype=torch.float64, device=self.device), ranks, None).tolist()
-        share = torch.zeros_like(models[0])
+        share = models.new_zeros(models.shape[1] + 1)  # the last number is the weight that is lost
         if self.rank != ranks[0]:
             for worker, weight in zip(group, known, strict=True):
                 if worker in self.hosted:
-                    share.add_(models[worker - self.hosted.start], alpha=weight)
-        return self._hand_up(share, ranks)
+                    row = models[worker - self.hosted.start]
+                    if all_finite(row):
+                        share[:-1].add_(row, alpha=weight)
+                    else:
+                        share[-1] += weight
+        total = self._hand_up(share, ranks)
+        return total[:-1], total[-1].item()
 
     def _hand_down(self, row: Tensor, ranks: list[int], codec) -> Tensor:
         """The row of ``ranks[0]`` on all of ``ranks``."""
@@ -318,11 +280,15 @@ class ProcessNetwork(LocalNetwork):
     def average(self, models):
         """X <- J X by the backend's own all-reduce of one row (P,)."""
         models = models[: len(self.workers)]
-        if len(models) == 1:
-            total = models[0]
-        else:
-            total = torch.sum(models, dim=0, out=self._buffer("receive", 1, models)[0])
-        self._all_reduce(total)
+        total = self._all_reduce(torch.sum(models, dim=0, out=self._buffer("receive", 1, models)[0]))
+        if not all_finite(total):  # the same on every rank: once more, with finite rows alone
+            sound = self.sound(models)
+            models.masked_fill_(~sound[:, None], 0.0)
+            self._all_reduce(torch.sum(models, dim=0, out=total))
+            count = max(1, int(self._sum(sound.sum()).item()))
+            torch.div(total.expand_as(models), count, out=models)
+            models.masked_fill_(~sound[:, None], torch.nan)
+            return
         torch.div(total.expand_as(models), self.n, out=models)
 
     def _all_reduce(self, total: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from aldsgd.step import Step
 
 #: Settings that came after the first checkpoints, which know nothing of them, and what they stand for there.
 LATER = {
-    "also": (), "interim_images": None, "split_seed": None, "personalised": False, "clock": None, "real": False,
+    "also": (), "interim_images": None, "split_seed": None, "personalised": False, "fault": None, "faulty": (),
+    "lies": False, "fault_strength": None, "fault_from": 0, "defence": "none", "radius": 1.0, "trim": 1,
+    "lead_cap": None, "clock": None, "real": False,
 }  # fmt: skip
 
 

@@ -320,18 +320,22 @@ METHOD = Method(
         "AL-DSGD, second draw": _variant(Look("#17BECF", ">", "-"), standard=False, core="dpsgd", judge="second"),
         "AL-DSGD, running average": _variant(Look("#9467BD", "d", "-"), standard=False, core="dpsgd", judge="average"),
         "AL-DSGD, random leader": _variant(Look("#7F7F7F", "H", "-"), standard=False, core="dpsgd", judge="random"),
-        "AL-DSGD, itself": _variant(Look("#BDBDBD", "X", "-"), standard=False, core="dpsgd", judge="none"),
-        "AL-DSGD, receiver judges": _variant(Look("#D62728", "P", "-"), standard=False, core="dpsgd", judge="receiver"),
+        "AL-DSGD, itself": _variant(Look("#BDBDBD", (4, 1, 45), "-", 6), standard=False, core="dpsgd", judge="none"),
+        "AL-DSGD, receiver judges": _variant(
+            Look("#D62728", (5, 1, 180), "-", 6), standard=False, core="dpsgd", judge="receiver"
+        ),
         "AL-DSGD, soft": _variant(
-            Look("#2CA02C", "s", "-"), standard=False, core="dpsgd", selection="soft", sharpness=3.0
+            Look("#2CA02C", (4, 0, 20), "-", 6), standard=False, core="dpsgd", selection="soft", sharpness=3.0
         ),
-        "AL-DSGD, translation": _variant(Look("#8C6BB1", "v", "-"), standard=False, core="dpsgd", **STILL, shift=0.3),
-        "AL-DSGD, fading": _variant(Look("#BCBD22", "<", "-"), standard=False, core="dpsgd", timing="rate"),
+        "AL-DSGD, translation": _variant(
+            Look("#8C6BB1", (3, 0, 30), "-", 6), standard=False, core="dpsgd", **STILL, shift=0.3
+        ),
+        "AL-DSGD, fading": _variant(Look("#BCBD22", (3, 0, 75), "-", 6), standard=False, core="dpsgd", timing="rate"),
         "AL-DSGD, receiver judges, fading": _variant(
-            Look("#8B0000", "p", "-"), standard=False, core="dpsgd", judge="receiver", timing="rate"
+            Look("#8B0000", (6, 1, 0), "-", 6), standard=False, core="dpsgd", judge="receiver", timing="rate"
         ),
-        "AL-DSGD, late": _variant(Look("#393B79", ">", "-"), standard=False, core="dpsgd", timing="late"),
-        "soft gossip": _variant(Look("#31A354", "o", "-"), standard=False, **SOFT),
-        "soft gossip, receiver judges": _variant(Look("#E7298A", "*", "-", 7), False, **SOFT, judge="receiver"),
+        "AL-DSGD, late": _variant(Look("#393B79", (3, 0, 105), "-", 6), standard=False, core="dpsgd", timing="late"),
+        "soft gossip": _variant(Look("#31A354", (7, 0, 0), "-", 6), standard=False, **SOFT),
+        "soft gossip, receiver judges": _variant(Look("#E7298A", (8, 1, 0), "-", 6), False, **SOFT, judge="receiver"),
     },
 )

@@ -17,10 +17,13 @@ from aldsgd.graphs import Rotation, Topology, parse_set
 
 
 class Look(NamedTuple):
-    """Colour, marker, line style and marker size (points) of a method in every figure."""
+    """Colour, marker, line style and marker size (points) of a method in every figure.
+
+    marker: matplotlib's letter, or (corners, 0 for a polygon or 1 for a star, angle).
+    """
 
     color: str
-    marker: str
+    marker: str | tuple[int, int, int]
     linestyle: str
     markersize: float = 4.5
 

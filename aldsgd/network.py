@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aldsgd.finite import finite_rows, mean_of_finite, to_itself
 from aldsgd.links import Links
 from aldsgd.neighbourhood import Neighbourhood
 from aldsgd.step import Codec, Exchange
@@ -46,7 +47,8 @@ class LocalNetwork:
     Attributes:
         workers: ids of the hosted workers with data, all n here. hosted: the same with hosted centres. rank, size:
         number of this process, and of all. step: set by the training loop, named when an exchange fails. wire_bytes:
-        sent to other processes so far. seconds: real time spent on exchanges.
+        sent to other processes so far. seconds: real time spent on exchanges. unsound: (w + centres,) int64, in how
+        many exchanges a hosted row held a value that is not finite, which nobody took (``aldsgd.finite``).
     """
 
     rank, size = 0, 1
@@ -56,6 +58,7 @@ class LocalNetwork:
     def __init__(self, n: int, device="cpu", centres: int = 0):
         self.n, self.centres, self.device = n, centres, torch.device(device)
         self.workers, self.hosted = range(n), range(n + centres)
+        self.unsound = torch.zeros(n + centres, dtype=torch.int64, device=self.device)
         self.neighbourhood = lru_cache(maxsize=64)(self._tables)
         self._checked: set[Exchange] = set()
 
@@ -81,23 +84,46 @@ class LocalNetwork:
         """Losses (w,) of the hosted workers as (n,) of all."""
         return losses
 
-    def post(self, models: Tensor, hood: Neighbourhood) -> None:
-        """Start sending ``models``, which stay as they are until ``mix``, so that the way overlaps the gradient."""
+    def reported(self, losses: Tensor) -> Tensor:
+        """Losses (w,) of the hosted workers as they tell them; those of faulty ones may be others."""
+        return losses
+
+    def judged(self, exchange: Exchange, hood: Neighbourhood, losses: Tensor | None) -> Tensor | None:
+        """Losses (E,) by which leaders are chosen in an exchange; a defence may bar some."""
+        return losses
 
     def heard(self, models: Tensor, hood: Neighbourhood) -> Sequence[Tensor]:
         """The model (P,) of each entry of a neighbourhood, before it is mixed; to be read, not to be kept."""
         return [models[worker] for worker in hood.col.tolist()]
 
+    def forget(self) -> None:
+        """Drop what was heard ahead and will not be mixed; here nothing is."""
+
+    def sound(self, models: Tensor) -> Tensor:
+        """(w,) bool, which of the first hosted rows are finite; the others are counted."""
+        found = finite_rows(models)
+        if models.is_cuda or not found.all():
+            self.unsound[: len(found)] += ~found
+        return found
+
+    def post(self, models: Tensor, hood: Neighbourhood) -> None:
+        """Start sending ``models``, which stay as they are until ``mix``, so that the way overlaps the gradient."""
+
     @timed
     def mix(self, models: Tensor, rows: Tensor, hood: Neighbourhood, codec: Codec | None = None) -> None:
         """Multiply ``models`` (w, P) in place by the matrix that ``rows`` (E,) describes; here no row is ever
         packed."""
-        mix_rows(models, hood, rows)
+        mix_finite(models, hood, rows, self.sound(models))
 
     @timed
     def average(self, models: Tensor) -> None:
         """Every worker with data gets the mean of all n; rows of centres stay."""
-        average_rows(models[: len(self.workers)])
+        models = models[: len(self.workers)]
+        sound = self.sound(models)
+        if models.is_cuda or not sound.all():
+            mean_of_finite(models, sound, average_rows)
+        else:
+            average_rows(models)
 
     def mean_row(self, models: Tensor) -> Tensor:
         """Mean (P,) of all n models, in float64: exact where all are equal in float32."""
@@ -177,6 +203,16 @@ def _threads(count: int) -> ThreadPoolExecutor:
 def average_rows(models: Tensor) -> None:
     """X <- J X in place: every row (P,) becomes the mean of all."""
     in_blocks(models, lambda block: block.copy_(block.mean(dim=0, keepdim=True).expand_as(block)))
+
+
+def mix_finite(models: Tensor, table, rows: Tensor, sound: Tensor) -> None:
+    """``mix_rows`` in which nobody hears the rows that are not ``sound`` (w,): NaN is what they become."""
+    if not models.is_cuda and bool(sound.all()):  # a GPU would wait for the answer
+        mix_rows(models, table, rows)
+        return
+    models.masked_fill_(~sound[:, None], 0.0)
+    mix_rows(models, table, to_itself(rows, table, sound[table.col]))
+    models.masked_fill_(~sound[:, None], torch.nan)
 
 
 def mix_rows(models: Tensor, table, rows: Tensor) -> None:

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from aldsgd.runs import Run
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there, two processes training the same run are not told apart
+except ImportError:  # not on Windows
     fcntl = None
 
 FORMAT = 1
@@ -219,7 +220,8 @@ class RunWriter:
 
     Rows are appended to ``<stem>.csv.part`` and flushed, so that a running experiment can be watched; ``finish``
     writes ``<stem>.json`` atomically and then renames the rows to ``<stem>.csv``, which makes the run complete at
-    once. Leaving the block without ``finish`` leaves the ``.part`` file behind and changes no finished file.
+    once. Leaving the block without ``finish`` leaves the ``.part`` file behind and changes no finished file. Where
+    there are no locks, each writer has a part of its own, and the first to finish counts.
     Entering raises AlreadyComplete when the run is complete, be it that another process has just finished it, and
     ConfigError when the folder cannot be written, when the name is taken by another configuration or a folder, or
     when another process is recording the same run; nothing is touched then. A full disk is a ConfigError at any time.
@@ -230,7 +232,7 @@ class RunWriter:
         self.columns = tuple(columns)
         self.path = store.folder / f"{store.stem(config)}.csv"
         self.part = self.path.with_suffix(".csv.part")
-        self._file = None
+        self._file, self._locked = None, False
 
     def __enter__(self) -> "RunWriter":
         self._refuse_complete()
@@ -241,7 +243,9 @@ class RunWriter:
         with self._faults(self.part):
             self._file = open(self.part, "ab")
         try:
-            self._lock()
+            self._locked = self._lock()
+            if not self._locked:
+                self._apart()
             try:
                 self._refuse_complete()
             except AlreadyComplete:
@@ -294,6 +298,9 @@ class RunWriter:
             "csv_sha256": self._hash.hexdigest(),
         }
         text = json.dumps(meta, indent=1, allow_nan=False) + "\n"
+        if not self._locked and (run := self.store.load(self.config)) is not None:
+            self._drop()  # somebody else has completed it, whom no lock could keep out
+            return run
         with self._faults(self.part):
             os.fsync(self._file.fileno())  # some file systems only say now that the disk is full
             if fcntl is None:  # Windows renames no open file
@@ -316,20 +323,35 @@ class RunWriter:
             self._file.write(data)
             self._file.flush()
 
-    def _lock(self) -> None:
+    def _apart(self) -> None:
+        """Write to a file of one's own where nothing tells whether somebody else writes to the usual one."""
+        self._file.close()
+        with contextlib.suppress(OSError):
+            if not os.path.getsize(self.part):
+                self.part.unlink()
+        self.part = self.path.with_name(f"{self.path.stem}.{uuid.uuid4().hex[:12]}.csv.part")
+        with self._faults(self.part):
+            self._file = open(self.part, "ab")
+
+    def _drop(self) -> None:
+        self._file.close()
+        self.part.unlink(missing_ok=True)
+
+    def _lock(self) -> bool:
+        """Whether the part is locked now: not where the system, or the file system, has no locks."""
         busy = ConfigError(f"{self.path.stem} is being recorded by another process: wait for it, or stop it")
         if fcntl is None:
-            return
+            return False
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise busy from None
         except OSError:  # a file system without locks
-            return
+            return False
         # Between opening and locking, the other process may have renamed this very file to its final name.
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.part)):
-                return
+                return True
         raise busy
 
 

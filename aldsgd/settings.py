@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aldsgd.clocks import Clock
+from aldsgd.defences import Defence
 from aldsgd.engines import ENGINES
 from aldsgd.errors import ConfigError, whole
 from aldsgd.evaluation import POLICIES
+from aldsgd.faults import fault_of
 from aldsgd.links import Link
 from aldsgd.local import check_local
 from aldsgd.precision import PRECISIONS
@@ -34,7 +36,9 @@ class Settings:
     interim_images: test samples of the tests before the last, spread over the classes, None for all; precision: a
     name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by
     the user; clock: train in virtual time (``aldsgd.virtual``), as asynchronous methods do; real: or else in real
-    time, between processes (``aldsgd.peers``); device; engine (``aldsgd.engines``).
+    time, between processes (``aldsgd.peers``); device; engine (``aldsgd.engines``). fault, faulty, lies,
+    fault_strength, fault_from: what is wrong with which workers from which step on (``aldsgd.faults.Fault``); defence,
+    radius, trim, lead_cap: what the workers do about it (``aldsgd.defences.Defence``).
 
     Raises ConfigError for a value that makes no sense.
     """
@@ -69,6 +73,15 @@ class Settings:
     compute_seconds: float = 0.01
     clock: Clock | None = None
     real: bool = False
+    fault: str | None = None
+    faulty: Sequence[int] = ()
+    lies: bool = False
+    fault_strength: float | None = None
+    fault_from: int = 0
+    defence: str = "none"
+    radius: float = 1.0
+    trim: int = 1
+    lead_cap: int | None = None
     device: str = "cpu"
     engine: str = "auto"
 
@@ -110,6 +123,9 @@ class Settings:
         if self.clock is not None and not self.compute_seconds > 0:
             raise ConfigError("virtual time needs compute_seconds above 0, the mean seconds of a gradient")
         check_local(self)
+        object.__setattr__(self, "faulty", tuple(self.faulty))
+        fault_of(self)
+        Defence(self.defence, self.radius, self.trim, self.lead_cap)
 
 
 def several(value) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from aldsgd.algorithm import Algorithm, advance
 from aldsgd.data import EpochPlan, augment, normalise, real
 from aldsgd.datasets import Data
+from aldsgd.distrust import Distrust
 from aldsgd.evaluation import outputs
 from aldsgd.local import LocalRule
 from aldsgd.rows import lent, untouched
@@ -203,6 +204,8 @@ class Stepper:
         """Choose leaders, move and mix."""
         local = self.local if acting is None else Acting(self.local, acting)
         gradients = self.workers.gradients
+        if isinstance(self.network, Distrust):
+            self.network.disturb(self.workers.parameters, gradients)
         told = self.losses, self.scores, self.on_next
         advance(self.algorithm, step, self.network, self.state, gradients, local, *told)
 

@@ -18,7 +18,7 @@ from aldsgd.errors import ConfigError, brief
 PURPOSES = (
     "noisy workers", "wrong labels", "torch", "graph", "own model", "statistics", "test", "builder",
     "second order", "second augmentation", "random leader", "subset", "schedule", "stragglers", "compute times",
-    "lost messages", "random neighbour", "faults",
+    "lost messages", "random neighbour", "faults", "fault", "soak",
 )  # fmt: skip
 RECORDED: dict[str, Callable[..., list[int]]] = {
     "split": lambda seed: [seed],

@@ -17,8 +17,10 @@ from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, shards_of, steps_per_epoch
 from aldsgd.datasets import Data
 from aldsgd.distributed import ProcessNetwork
+from aldsgd.distrust import distrusted
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
+from aldsgd.finite import name_unsound
 from aldsgd.identity import identity_of
 from aldsgd.judging import Judging, set_apart
 from aldsgd.local import LocalRule
@@ -57,7 +59,7 @@ class Trainer:
 
     Attributes:
         diverged: first step at which a hosted worker's loss was no number, or too large (DIVERGED), None where there
-        was none.
+        was none. unsound: worker -> first epoch, counted from 1, in which it sent values that are not finite.
 
     Raises:
         ConfigError: as its parts do, and where ``lr`` has not one value per worker.
@@ -110,8 +112,15 @@ class Trainer:
         rows = self.workers.rows
         self.state = started(algorithm, rows, [p.numel() for p in trainable(self.workers.modules[0])])
         self.local = LocalRule(self.workers.parameters, self.workers.hosted, settings, self.steps)
+        self.distrust = distrusted(self.hosting, algorithm, self.state, settings)
         self.stepper = Stepper(
-            self.workers, algorithm, self.hosting, self.data, self.state, self.local, None, self.hosting.size == 1
+            self.workers,
+            algorithm,
+            self.distrust or self.hosting,
+            self.data,
+            self.state,
+            self.local,
+            capture_update=self.hosting.size == 1 and self.distrust is None,
         )
         if loss is None and self.task.name != "regression":
             self.stepper.bound = DIVERGED
@@ -126,6 +135,7 @@ class Trainer:
         self.interim = replace(self.evaluators[""], data=interim)
         self.seconds_compute = self.seconds_evaluation = 0.0
         self.diverged: int | None = None
+        self.unsound: dict[int, int] = {}
 
     def _probe(self) -> None:
         """Try model and loss on the first batch of the first hosted worker, so that what cannot train is said first."""
@@ -149,6 +159,7 @@ class Trainer:
         everywhere = self.hosting.gather(self.stepper.lived.double().expand(len(self.workers.hosted)))
         if (lived := int(everywhere.min())) < self.steps:
             self.note_divergence(epoch * self.steps + lived)
+        name_unsound(self.hosting, len(self.workers.hosted), self.unsound, epoch + 1)
         self.seconds_compute += time.perf_counter() - started - (self.hosting.seconds - mixing)
         return mean
 
@@ -291,6 +302,7 @@ class Trainer:
             "seconds": [self.seconds_compute, self.hosting.seconds, self.seconds_evaluation],
             "wire_bytes": self.hosting.total_wire_bytes(),
             "diverged": self.diverged,
+            "unsound": self.unsound,
         }
 
     def restore(self, state: dict) -> None:
@@ -298,6 +310,7 @@ class Trainer:
         self.meter.restore(state["meters"])
         self.seconds_compute, self.hosting.seconds, self.seconds_evaluation = state["seconds"]
         self.hosting.wire_bytes, self.diverged = state["wire_bytes"], state["diverged"]
+        self.unsound = {int(worker): first for worker, first in state.get("unsound", {}).items()}
 
     def paced(self, epoch: int) -> int:
         """How many steps of its schedule the learning rate has behind it after ``epoch`` epochs."""
@@ -310,6 +323,8 @@ class Trainer:
         i = worker - hosted.start if worker in hosted else 0
         found = {"x": self.state.x[i]}
         found |= {f"state.{name}": getattr(self.state, name)[i] for name in self.algorithm.state}
+        if self.distrust is not None:
+            found |= {f"distrust.{name}": value for name, value in self.distrust.saved(worker).items()}
         if worker < self.algorithm.n:
             found |= {f"buffer.{k}": buffer for k, buffer in enumerate(self.workers.modules[i].buffers())}
             found |= {f"optimizer.{name}": value for name, value in self.local.saved(i).items()}

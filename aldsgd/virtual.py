@@ -21,6 +21,7 @@ from aldsgd.clocks import Clock, ComputeTimes, Moment, SynchronousClock
 from aldsgd.data import EpochPlan
 from aldsgd.errors import ConfigError
 from aldsgd.events import Events
+from aldsgd.finite import name_unsound
 from aldsgd.local import LocalRule
 from aldsgd.rows import trainable
 from aldsgd.settings import several
@@ -34,6 +35,8 @@ def trainer_for(algorithm, build, data, settings, loss=None, hosting=None) -> Tr
     Raises ConfigError where that is to be spread over processes.
     """
     asynchronous = isinstance(algorithm, Asynchronous)
+    if (asynchronous or settings.real) and (settings.fault or settings.defence != "none"):
+        raise ConfigError("asynchronous methods know neither a fault of what is sent nor a defence; leave them out")
     if settings.real:
         from aldsgd.peers import PeerTrainer
 
@@ -95,6 +98,7 @@ class VirtualTrainer(Trainer):
         mean = self.stepper.finish()
         if (lived := int(self.stepper.lived)) < self.taken - first:
             self.note_divergence(first + lived)
+        name_unsound(self.hosting, n, self.unsound, epoch + 1)
         self.seconds_compute += time.perf_counter() - began - (self.hosting.seconds - mixing)
         return mean
 

@@ -142,7 +142,7 @@ METHOD = Method(
         "D-PSGD": Variant({"method": "dpsgd"}, Look("#0072B2", "o", "--")),
         "D-PSGD, three graphs": Variant({"method": "dpsgd", "graphs": 3}, Look("#08519C", "8", "--"), standard=False),
         "D-PSGD, Metropolis": Variant(
-            {"method": "dpsgd", "weights": "metropolis"}, Look("#6BAED6", "^", "--"), standard=False
+            {"method": "dpsgd", "weights": "metropolis"}, Look("#6BAED6", (5, 0, 180), "--", 6), standard=False
         ),
     },
 )

@@ -73,6 +73,18 @@ class RunConfig:
     )
     label_noise: float = option(0.0, "share of wrong labels of a noisy worker", recorded=False)
     noisy_workers: int = option(0, "number of workers with wrong labels, chosen by the seed", recorded=False)
+    fault: str | None = option(None, "what is wrong with the faulty workers", "aldsgd.faults:FAULTS", recorded=False)
+    faulty: tuple[int, ...] = option((), "numbers of the faulty workers, from 0 on", recorded=False)
+    lies: bool = option(False, "the faulty workers report losses of 0", recorded=False)
+    fault_strength: float | None = option(None, "of a fault, as in aldsgd/faults.py; none: its own", recorded=False)
+    fault_from: int = option(0, "step at which the fault begins", recorded=False)
+    defence: str = option(
+        "none", "how a worker combines what it hears, as in aldsgd/defences.py", "aldsgd.defences:DEFENCES",
+        recorded=False,
+    )  # fmt: skip
+    radius: float = option(1.0, "length to which defence clip cuts a pull", recorded=False)
+    trim: int = option(1, "largest and smallest numbers that defence trimmed leaves out, each", recorded=False)
+    lead_cap: int | None = option(None, "steps on end that one neighbour may lead a worker", recorded=False)
     batchnorm: str = option("augmented", "BatchNorm statistics of tested models", "aldsgd.evaluation:POLICIES")
     also: tuple[str, ...] = option(
         (), "further policies for the last test, in columns of their own", "aldsgd.evaluation:POLICIES", recorded=False
@@ -159,6 +171,10 @@ class RunConfig:
         found |= {} if self.optimizer == "sgd" else dict.fromkeys(("momentum", "nesterov"), "--optimizer sgd")
         found |= {} if self.schedule == "steps" else {"lr_drops": "--schedule steps"}
         found |= {} if self.train_images or self.test_images else {"resample": "--train-images or --test-images"}
+        faulty = ("faulty", "lies", "fault_strength", "fault_from")
+        found |= {} if self.fault else dict.fromkeys(faulty, "--fault")
+        found |= {} if self.defence == "clip" else {"radius": "--defence clip"}
+        found |= {} if self.defence == "trimmed" else {"trim": "--defence trimmed"}
         found |= {} if self.eval_every < self.epochs else {"interim_images": "--eval-every below --epochs"}
         found |= {} if self.stragglers else {"slowdown": "--stragglers"}
         found |= {} if self.times in ("lognormal", "pareto") else {"time_shape": "--times lognormal or pareto"}
@@ -230,19 +246,29 @@ class RunConfig:
         return scaled(build) if self.start_scaled else build
 
     def taught(self, data):
-        """``data`` as the workers see it: with the wrong labels of the noisy ones.
+        """``data`` as the workers see it: with the wrong labels of noisy and of faulty ones.
 
         Raises ConfigError for a share outside 0..1, more noisy workers than workers, or shards made from labels.
         """
+        if self.fault == "flipped":
+            from aldsgd.faults import flipped
+
+            data = flipped(data, self.shards_of(data, "flipped labels"), self.faulty)
         if not (self.label_noise and self.noisy_workers):
             return data
-        from aldsgd.data import split
         from aldsgd.differences import label_noise
 
-        if self.split not in ("iid", "unequal"):
-            raise ConfigError(f"label noise would change the {self.split} split itself: use iid or unequal shards")
-        shards = split(data.train_targets, self.workers, self.split, self.shards_seed, None, self.min_shard)
+        shards = self.shards_of(data, "label noise")
         return label_noise(data, shards, self.noisy_workers, self.label_noise, self.seed)
+
+    def shards_of(self, data, what: str) -> list:
+        """Indices of each worker's samples. Raises ConfigError where they are made from the labels that ``what``
+        changes."""
+        from aldsgd.data import split
+
+        if self.split not in ("iid", "unequal"):
+            raise ConfigError(f"{what} would change the {self.split} split itself: use iid or unequal shards")
+        return split(data.train_targets, self.workers, self.split, self.shards_seed, None, self.min_shard)
 
     def settings(self, device: str = "cpu", engine: str = "auto"):
         """What the trainer needs of it. Raises ConfigError for a value that makes no sense."""
@@ -301,7 +327,7 @@ def option_names(method: str) -> set[str]:
 def from_record(record: Mapping) -> RunConfig:
     """The configuration that a record describes; fields that had no effect have their defaults."""
     known = {name: value for name, value in record.items() if name in NAMES and value is not None}
-    for name in ("lr", "lr_drops", "betas", "also", "freeze", "faults"):
+    for name in ("lr", "lr_drops", "betas", "also", "freeze", "faulty", "faults"):
         if isinstance(known.get(name), list):
             known[name] = tuple(tuple(v) if isinstance(v, list) else v for v in known[name])
     names = option_names(record["method"])

@@ -201,6 +201,8 @@ def value_of(f: Field, hint, given):
             return tuple((int(epoch), finite(factor)) for epoch, factor in (drop.split(":") for drop in given))
         if hint == tuple[str, ...]:
             return tuple(given)
+        if hint == tuple[int, ...]:
+            return tuple(finite(number, int) for number in given)
         if tuple in known:
             numbers = tuple(map(finite, given))
             return numbers[0] if len(numbers) == 1 and float in known else numbers

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from aldsgd import distrust
 from aldsgd.algorithm import checked
 from aldsgd.checkpoint import Checkpoints
 from aldsgd.clocks import ComputeTimes
@@ -216,7 +217,7 @@ def parts(config: RunConfig, execution: Execution) -> tuple[Callable, object, ob
 
 def check(config: RunConfig, execution: Execution) -> None:
     """Raise ConfigError for what ``prepare`` would, without building models; a user's own builder is called once."""
-    config.settings(engine=execution.engine)
+    settings = config.settings(engine=execution.engine)
     samples_of(config, execution)
     with warnings.catch_warnings():
         # Made again where the run is trained, the method warns then.
@@ -230,6 +231,7 @@ def check(config: RunConfig, execution: Execution) -> None:
     ):
         checked_model(build())
     checked(algorithm)
+    distrust.checked(algorithm, settings)
     shards = split(
         data.train_targets,
         config.workers,
@@ -311,6 +313,7 @@ def train_run(
             result.about["model"] = None if ":" in config.model else config.model
             result.save(Path(execution.save_models) / store.stem(record))
         wire_bytes = trainer.hosting.total_wire_bytes()
+        faults = distrust.report(trainer.distrust, result.rows, next(iter(trainer.task.metrics)))
         if writer is None:
             return None
         run = writer.finish(
@@ -325,6 +328,8 @@ def train_run(
                 "content": {"data": content_hash(trainer.data), "exchanges": trainer.identity()["exchanges"]},
                 "diverged": trainer.diverged,
                 **trainer.account(),
+                **({"unsound": trainer.unsound} if trainer.unsound else {}),
+                **({"faults": faults} if faults else {}),
                 "processes": world.size,
                 "wire_bytes": wire_bytes,
                 "seconds_total": time.perf_counter() - began,

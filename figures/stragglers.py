@@ -6,7 +6,7 @@ from pathlib import Path
 from aldsgd.statistics import mean_interval
 from experiments.stragglers import FORMS
 from figures import style
-from figures.common import band, categories, curves, finish, grid, script
+from figures.common import band, categories, curves, finish, script
 from tables.base import Unit
 from tables.query import Experiment
 from tables.virtual import factor_of, gains
@@ -15,14 +15,14 @@ from tables.virtual import factor_of, gains
 SHOWN = 3.0
 
 
-def draw(results: Path, out: Path) -> list[Path]:
+def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "stragglers")
     unit = Unit.of(runs)
     factors = {number: factor_of(config) for number, config in runs.conditions.items()}
     chosen = next((number for number, factor in factors.items() if factor == SHOWN), next(iter(factors)))
-    with style.sheet():
-        fig, (panels,) = grid(1, 2, 3.0)
+    with style.sheet(width):
+        fig, (panels,) = style.grid(1, 2, 3.0, 2.0)
         axes = panels[0]
         if unit.scale == 100:
             style.accuracy_axis(axes, "mean worker's test accuracy (%)")
@@ -32,7 +32,7 @@ def draw(results: Path, out: Path) -> list[Path]:
                 seconds = own[0].network.set_index("epoch")["virtual_s"]
                 values = curves(own, f"mean_{runs.metric}")
                 mean, low, high = (unit.scale * part for part in band(values))
-                style.curve(axes, place, variant, seconds[values.index].to_numpy(), mean, low, high)
+                style.curve(axes, place, variant, seconds[values.index].to_numpy(), mean, low, high, len(runs.variants))
         slow = f"one worker {factors[chosen]:g} times slower" if factors[chosen] else "times that differ"
         interim = runs[0].run.config.get("interim_images")
         told = f"; before the last, tests on {interim} images" if interim else ""
@@ -43,11 +43,9 @@ def draw(results: Path, out: Path) -> list[Path]:
             variant: [mean_interval(list(own[k].values())) if k in own else None for k in ticks]
             for variant, own in series.items()
         }
-        categories(panels[1], [f"{k:g}" for k in ticks], shown, joined=True)
+        categories(panels[1], [f"{k:g}" for k in ticks], shown, "percentage points", joined=True)
         panels[1].axhline(0, color="0.4", linewidth=0.6)
-        panels[1].set(
-            title="less the synchronous form", xlabel="one worker so many times slower", ylabel="percentage points"
-        )
+        panels[1].set(title="less the synchronous form", xlabel="one worker so many times slower")
         return finish(fig, runs, runs.variants, out)
 
 

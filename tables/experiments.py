@@ -26,6 +26,7 @@ from tables.base import (
     words,
 )
 from tables.compared import compare, final_accuracy, less_other_judges, over_conditions
+from tables.faults import faults
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
 from tables.rates import sensitivity, tuning
@@ -228,6 +229,7 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "heterogeneous": compare,
     "tuning": tuning,
     "own_rates": tuning,
+    "faults": faults,
     "judges": partial(compare, extra=less_other_judges),
     "stragglers": virtual.stragglers,
     "losses": virtual.losses,

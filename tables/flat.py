@@ -29,16 +29,18 @@ def flat(root: Path) -> Table:
     for name in dict.fromkeys(rows["method"]):
         cells = {title: shown(mean_interval(list(values[name, c].values()))) for c, title in COLUMNS.items()}
         less = {
-            f"{title}, less {REFERENCE}'s": difference(paired_by_seed(values[name, c], values[REFERENCE, c]))
+            f"{title}, less {REFERENCE}'s": difference(
+                None if name == REFERENCE else paired_by_seed(values[name, c], values[REFERENCE, c])
+            )
             for c, title in list(COLUMNS.items())[:2]
-            if name != REFERENCE
         }
         found.append({"flat": name, "seeds": Cell(int((rows["method"] == name).sum())), **cells, **less})
     caption = (
         f"flat: preset {record['preset']}, identical workers, at the mean of the workers; barrier: the highest point "
         "of the straight way between the two workers furthest apart above the line between its ends, in training loss; "
         "distance relative to their norms. Mean ± half-width of the 95 % Student-t interval over seeds; better is less "
-        "curvature, and less rise." + " Preset smoke: no conclusion may be drawn." * (record["preset"] == "smoke")
+        "curvature, and less rise; where a barrier is left, the mean lies between basins, and its flatness is no "
+        "merit." + " Preset smoke: no conclusion may be drawn." * (record["preset"] == "smoke")
     )
     return table(caption, found)
 

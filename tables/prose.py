@@ -14,11 +14,13 @@ from aldsgd.errors import ConfigError
 from aldsgd.statistics import Interval, paired_by_seed
 from aldsgd.theory import records
 from aldsgd.watching import duration
+from experiments.proposal import PROPOSED
 from tables import claims
 from tables.base import Table, methods, plus_minus, scaled
 from tables.experiments import TABLES
 from tables.measures import Measure
 from tables.primary import primary
+from tables.promises import promises
 
 #: Workers that differ in ``heterogeneous``: rates two decades apart, and wrong labels.
 RATES = ("lr rises with degree", "lr falls with degree")
@@ -57,6 +59,8 @@ class Numbers:
                 found[f"{what}: {who}"] = partial(self.span, "heterogeneous", rows, LESS)
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
+        found |= {f"P{k}": partial(self.promise, k) for k in range(1, 6)}
+        found |= {"P3 to P5, all-reduce": self.all_reduce, "time of leaders that judge": self.judging}
         found |= {f"time of theory_{name}": partial(self.processor, [name]) for name in THEORY}
         return found | {"time of the theory": partial(self.processor, THEORY)}
 
@@ -75,8 +79,8 @@ class Numbers:
         return found
 
     def _table(self, name: str) -> Table:
-        if name == "primary":
-            return primary(self.root)
+        if name in ("primary", "promises"):
+            return (primary if name == "primary" else promises)(self.root)
         return TABLES.get(name, methods)(self.root, name)
 
     def cell(self, name: str, row: str, column: str):
@@ -107,6 +111,22 @@ class Numbers:
             lost = paired_by_seed(dict(led["recall"]), dict(plain["recall"]))
             return f"{100 * lost.mean:+.1f} ± {100 * lost.half_width:.1f} points"
         return f"{100 * (led if who == 'AL-DSGD' else plain)['recall'].mean():.1f} %"
+
+    def promise(self, k: int) -> str:
+        """The difference of a promise of the repository's own rule."""
+        return str(self.table("promises").rows.iloc[k - 1]["difference (points)"])
+
+    def all_reduce(self) -> str:
+        """By how many points all-reduce is better than that rule, the least and the most."""
+        lost = [f"{-cell.value.mean:.1f}" for cell in self.table("promises").rows["difference (points)"][2:5]]
+        return f"{min(lost, key=float)} to {max(lost, key=float)} points"
+
+    def judging(self) -> str:
+        """The modelled time of that rule in units of D-PSGD's."""
+        own, plain = (
+            self.cell("proposal", f"{who}, identical", "modelled s").value.mean for who in (PROPOSED, "D-PSGD")
+        )
+        return f"{own / plain:.1f} times"
 
     def processor(self, names: Iterable[str]) -> str:
         """Processor time of theory scripts together."""

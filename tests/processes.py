@@ -83,6 +83,14 @@ GOSSIP = {
     "led_momentum": BASE.but(core="qg", graph="base:4"),
     "one_peer": BASE.but(method="dpsgd", graph="one_peer"),
 }
+# Rows that are no numbers, over links and to all; false rows, lies and a cap; defences; a false leader.
+FAULTS = {
+    "nan": BASE.but(fault="nan", faulty=(1, 6), fault_from=5, epochs=2, eval_every=2),
+    "nan_to_all": BASE.but(method="allreduce", fault="nan", faulty=(3,), fault_from=5, epochs=2, eval_every=2),
+    "noise_clip_cap": BASE.but(fault="noise", faulty=(1,), lies=True, defence="clip", lead_cap=3),
+    "old_trimmed": BASE.but(method="gt", fault="old", faulty=(1, 4), defence="trimmed", graph="complete"),
+    "random_leader": BASE.but(method="lsgd", tau=2, fault="random", faulty=(5,), lies=True, defence="median"),
+}
 # Models that are read before they are mixed, over several rounds; a number that the move leaves, and steps by the rate.
 PARTS = {
     "receiver": BASE.but(judge="receiver", selection="soft", sharpness=3.0, graphs=2),
@@ -93,6 +101,7 @@ CONFIGURATIONS = {
     **PARTS,
     **LEADERS,
     **GOSSIP,
+    **FAULTS,
     **{f"{name}_float32": c.but(precision="float32", epochs=1, eval_every=1) for name, c in METHODS.items()},
     # BatchNorm: running statistics differ between workers, and are needed for the averaged model. So do labels, and
     # what each worker is tested on.

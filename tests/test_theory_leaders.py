@@ -10,9 +10,9 @@ import torch
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, erdos_renyi, paper_graph, paper_set, ring, star
 from aldsgd.leaders import ALDSGD
-from aldsgd.mixing import metropolis_matrix
+from aldsgd.mixing import equal_weight_alpha, metropolis_matrix
 from aldsgd.network import LocalNetwork
-from aldsgd.theory import adversary, leaders
+from aldsgd.theory import adversary, leaders, lies
 from aldsgd.theory.spectra import disagreement_basis, disagreement_part, fastest_rho, spectrum
 from baselines.dpsgd import DPSGD
 from baselines.matcha import MATCHA
@@ -238,3 +238,21 @@ def test_bad_input_is_named():
         adversary.reachable_matrices(step, WEIGHTS, np.array([range(8)]))
     with pytest.raises(ConfigError, match="row 0 of the mixing matrix"):
         adversary.guaranteed_rate([np.full((2, 2), 0.6)], 0.5)
+
+
+def test_a_lie_gains_what_the_closed_form_says():
+    """kappa by counting selections over all orders of losses, n = 8, against the matrix and the factor."""
+    weights, graph = WEIGHTS, paper_graph(84.6)
+    closed, rng = leaders.closed_neighbourhoods(8, graph.matchings), np.random.default_rng(0)
+    alpha = equal_weight_alpha(graph.laplacian, "nonzero")
+    for attacker in (1, 4):
+        losses = rng.random((20_000, 8)) + 0.1
+        told = losses.copy()
+        told[:, attacker] = 0
+        for way, reported in (("AL-DSGD, truth", losses), ("AL-DSGD, lie", told)):
+            best = leaders.best_leaders(closed, reported)
+            mean = np.mean([leaders.leader_matrix(8, graph.matchings, alpha, b, weights) for b in best[:4000]], axis=0)
+            own = lies.mean_matrix(graph, attacker, way, weights)
+            assert abs(lies.share(own, attacker) - lies.share(mean, attacker)) < (1e-12 if "lie" in way else 0.01)
+        plain = lies.share(lies.mean_matrix(graph, attacker, "D-PSGD", weights), attacker)
+        assert lies.share(own, attacker) / plain == pytest.approx(lies.factor(graph, attacker, weights), rel=1e-12)

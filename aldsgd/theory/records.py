@@ -25,8 +25,8 @@ def check_writable(results) -> None:
     """Raise ConfigError unless files can be made in ``results/theory`` (which is created), with room for tables."""
     folder = Path(results, FOLDER)
     try:
-        replace_file(folder / "probe", lambda path: path.write_bytes(bytes(ROOM)))
-        (folder / "probe").unlink()
+        replace_file(folder / ".probe", lambda path: path.write_bytes(bytes(ROOM)))
+        (folder / ".probe").unlink()
         taken = [path for path in folder.iterdir() if path.suffix in (".csv", ".json") and path.is_dir()]
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written ({error.strerror}): choose another --results") from None
