@@ -97,6 +97,14 @@ def _dirichlet(labels: np.ndarray, n: int, alpha, min_size: int, draws) -> list[
     return [np.concatenate(parts).astype(np.int64) for parts in zip(*pieces, strict=True)]
 
 
+def shards_of(labels: Tensor, n: int, settings) -> list[np.ndarray]:
+    """The shards that an ``aldsgd.Settings`` says: a split by name, or the user's own."""
+    if not isinstance(settings.split, str):
+        return checked_shards(settings.split, len(labels), n)
+    seed = settings.seed if settings.split_seed is None else settings.split_seed
+    return split(labels, n, settings.split, seed, settings.dirichlet_alpha, settings.min_shard)
+
+
 def checked_shards(shards, samples: int, n: int) -> list[np.ndarray]:
     """A user's own shards, one index array per worker, as int64. Raises ConfigError for what cannot be one."""
     if not isinstance(shards, Sequence | np.ndarray | Tensor):

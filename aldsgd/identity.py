@@ -14,7 +14,7 @@ from aldsgd.step import Step
 LATER = {
     "also": (), "interim_images": None, "split_seed": None, "personalised": False, "fault": None, "faulty": (),
     "lies": False, "fault_strength": None, "fault_from": 0, "defence": "none", "radius": 1.0, "trim": 1,
-    "lead_cap": None,
+    "lead_cap": None, "clock": None, "real": False,
 }  # fmt: skip
 
 

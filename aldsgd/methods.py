@@ -113,8 +113,8 @@ class Method:
     name: on the command line and in records. label: in tables and figures. build: (options, setting) -> Algorithm.
     options: an ``Options`` class. look: None for a colour of its own. variants: label -> Variant, where comparisons
     name more than one. graph: whether it uses the communication graph. core: whether AL-DSGD can wrap it.
-    inner: whether local steps and the like can (whatever is a core, too). place: methods are listed in ascending order
-    of it.
+    inner: whether local steps and the like can (whatever is a core, too). asynchronous: whether it runs in virtual
+    time only. place: methods are listed in ascending order of it.
     """
 
     name: str
@@ -126,6 +126,7 @@ class Method:
     graph: bool = True
     core: bool = False
     inner: bool = False
+    asynchronous: bool = False
     place: int = 100
 
     @cached_property
@@ -168,4 +169,7 @@ def from_class(name: str, own: type) -> Method:
             known["rotation"] = setting.rotation
         return own(setting.workers if first.name == "n" else setting.topologies, **asdict(chosen), **known)
 
-    return Method(name, own.__name__, build, options, graph=first.name != "n")
+    from aldsgd.asynchronous import Asynchronous
+
+    asynchronous = issubclass(own, Asynchronous)
+    return Method(name, own.__name__, build, options, graph=first.name != "n", asynchronous=asynchronous)

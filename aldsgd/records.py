@@ -28,6 +28,8 @@ except ImportError:  # not on Windows
     fcntl = None
 
 FORMAT = 1
+#: Of runs in virtual time.
+VIRTUAL_COLUMNS = ("virtual_s", "gradients", "messages_lost", "staleness_mean", "staleness_max")
 CLOCK_COLUMNS = ("seconds_compute", "seconds_mixing", "seconds_evaluation")
 #: Nanoseconds after which a file counts as settled: a younger one may change again without a newer time of change.
 SETTLED = 2_000_000_000
@@ -41,10 +43,11 @@ class AlreadyComplete(ConfigError):
         self.run = run
 
 
-def columns(metrics: Sequence[str] = ("accuracy",), also: Sequence[str] = ()) -> tuple[str, ...]:
+def columns(metrics: Sequence[str] = ("accuracy",), also: Sequence[str] = (), virtual: bool = False) -> tuple[str, ...]:
     """Columns of a run's CSV, for the metrics of its task in order; the first is the one that tables show.
 
-    ``also``: further policies of BatchNorm, each with columns of its own for what is tested.
+    ``also``: further policies of BatchNorm, each with columns of its own for what is tested. ``virtual``: with those of
+    runs in virtual time.
 
     Raises ConfigError where a metric has no usable name, or two have the same.
     """
@@ -59,7 +62,7 @@ def columns(metrics: Sequence[str] = ("accuracy",), also: Sequence[str] = ()) ->
     return (
         "epoch", "step", "worker", "train_loss", *found, *(f"{policy}_{name}" for policy in also for name in found),
         "consensus_distance", "logical_bytes", "rounds", "modelled_compute_s", "modelled_communication_s",
-        *CLOCK_COLUMNS,
+        *(VIRTUAL_COLUMNS if virtual else ()), *CLOCK_COLUMNS,
     )  # fmt: skip
 
 
@@ -150,10 +153,10 @@ class RunStore:
         return next(filter(None, map(self._read, self._paths().get(run_key, []))), None)
 
     def writer(
-        self, config: Mapping, environment: Mapping, metrics: Sequence[str] = ("accuracy",), also: Sequence[str] = ()
+        self, config: Mapping, environment: Mapping, metrics=("accuracy",), also: Sequence[str] = (), virtual=False
     ) -> "RunWriter":
         """A context manager that records one run (RunWriter); ``environment`` as from ``environment()``."""
-        return RunWriter(self, config, environment, columns(metrics, also))
+        return RunWriter(self, config, environment, columns(metrics, also, virtual))
 
     def _paths(self) -> dict[str, list[Path]]:
         """key -> JSON files of that key, as long as the folder has not changed."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from aldsgd.clocks import Clock
 from aldsgd.defences import Defence
 from aldsgd.engines import ENGINES
 from aldsgd.errors import ConfigError, whole
@@ -34,9 +35,10 @@ class Settings:
     (``aldsgd.tasks.personalised``); eval_every: epochs between tests, the last is always tested;
     interim_images: test samples of the tests before the last, spread over the classes, None for all; precision: a
     name of ``aldsgd.precision``; link, compute_seconds: the modelled clock, with compute_seconds per step stated by
-    the user; device; engine (``aldsgd.engines``). fault, faulty, lies, fault_strength, fault_from: what is wrong with
-    which workers from which step on (``aldsgd.faults.Fault``); defence, radius, trim, lead_cap: what the workers do
-    about it (``aldsgd.defences.Defence``).
+    the user; clock: train in virtual time (``aldsgd.virtual``), as asynchronous methods do; real: or else in real
+    time, between processes (``aldsgd.peers``); device; engine (``aldsgd.engines``). fault, faulty, lies,
+    fault_strength, fault_from: what is wrong with which workers from which step on (``aldsgd.faults.Fault``); defence,
+    radius, trim, lead_cap: what the workers do about it (``aldsgd.defences.Defence``).
 
     Raises ConfigError for a value that makes no sense.
     """
@@ -69,6 +71,8 @@ class Settings:
     precision: str = "float32"
     link: Link = field(default_factory=Link)
     compute_seconds: float = 0.01
+    clock: Clock | None = None
+    real: bool = False
     fault: str | None = None
     faulty: Sequence[int] = ()
     lies: bool = False
@@ -116,6 +120,8 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, str) and value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose one of: {', '.join(known)}")
+        if self.clock is not None and not self.compute_seconds > 0:
+            raise ConfigError("virtual time needs compute_seconds above 0, the mean seconds of a gradient")
         check_local(self)
         object.__setattr__(self, "faulty", tuple(self.faulty))
         fault_of(self)

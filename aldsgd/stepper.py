@@ -74,9 +74,17 @@ class Stepper:
         self.replayed_pass = Replay(self.gradient_pass, device, self.pool) if self.captured else None
         self.updates: dict = {}
         self.clock = EventClock() if device.type == "cuda" else None
+        # Whether the rate goes on by one at each step; in virtual time it is the clock that says how far it goes.
+        self.paced = True
 
     def begin(self, plan: EpochPlan, second: EpochPlan | None = None) -> None:
         """Start an epoch of ``plan``; ``second``: on what leaders are judged in each step, if on anything else."""
+        self.load(plan, second)
+        self.position.zero_()
+        self.reset()
+
+    def load(self, plan: EpochPlan, second: EpochPlan | None = None) -> None:
+        """Take these mini-batches in place of those before."""
         device = self.workers.device
         if second is not None:
             self.second = EpochPlan(*(part if part is None else part.to(device) for part in parts(second)))
@@ -86,7 +94,9 @@ class Stepper:
             for place, part in zip(parts(self.plan), parts(plan), strict=True):
                 if place is not None:
                     place.copy_(part)
-        self.position.zero_()
+
+    def reset(self) -> None:
+        """Begin to count losses and seconds anew."""
         self.total.zero_()
         self.taken.zero_()
         self.lived.zero_()
@@ -117,7 +127,8 @@ class Stepper:
             replay(t)
         if self.clock is not None:
             self.clock.mark()
-        self.local.next()
+        if self.paced:
+            self.local.next()
 
     def replayed_update(self, step: Step) -> "Replay | None":
         """The recorded update of this step at the rate of now, None where too many are kept."""
@@ -183,15 +194,11 @@ class Stepper:
 
     def fetch(self, plan: EpochPlan, position: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (w, b, ...) and targets (w, b, ...) at a ``position`` (1,) of a plan of the epoch."""
-        index, dy, dx, flip = (
-            part if part is None else part.index_select(1, position).squeeze(1) for part in parts(plan)
+        return batch_of(
+            self.data,
+            self.workers.dtype,
+            *(part if part is None else part.index_select(1, position).squeeze(1) for part in parts(plan)),
         )
-        images = self.data.train_inputs[index.reshape(-1)]
-        if flip is not None:
-            images = augment(images, dy.reshape(-1), dx.reshape(-1), flip.reshape(-1))
-        images = normalise(images, self.data.mean, self.data.std, self.workers.dtype)
-        targets = real(self.data.train_targets[index], self.workers.dtype)
-        return images.view(*index.shape, *images.shape[1:]), targets
 
     def update(self, step: Step, acting: list[int] | None = None) -> None:
         """Choose leaders, move and mix."""
@@ -218,6 +225,17 @@ class Acting:
 def parts(plan: EpochPlan) -> list[Tensor | None]:
     """The tensors of a plan themselves; ``dataclasses.astuple`` would copy them."""
     return [getattr(plan, field.name) for field in fields(plan)]
+
+
+def batch_of(data: Data, dtype: torch.dtype, index: Tensor, dy=None, dx=None, flip=None) -> tuple[Tensor, Tensor]:
+    """Inputs (w, b, ...) and targets (w, b, ...) at these places (w, b) of the training set, as the draws (w, b) of an
+    ``EpochPlan`` augment them."""
+    images = data.train_inputs[index.reshape(-1)]
+    if flip is not None:
+        images = augment(images, dy.reshape(-1), dx.reshape(-1), flip.reshape(-1))
+    images = normalise(images, data.mean, data.std, dtype)
+    targets = real(data.train_targets[index], dtype)
+    return images.view(*index.shape, *images.shape[1:]), targets
 
 
 class Replay:

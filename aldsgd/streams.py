@@ -17,8 +17,8 @@ from aldsgd.errors import ConfigError, brief
 #: Append only: the place in this list is part of the stream.
 PURPOSES = (
     "noisy workers", "wrong labels", "torch", "graph", "own model", "statistics", "test", "builder",
-    "second order", "second augmentation", "random leader", "subset", "schedule",
-    "fault", "soak",
+    "second order", "second augmentation", "random leader", "subset", "schedule", "stragglers", "compute times",
+    "lost messages", "random neighbour", "faults", "fault", "soak",
 )  # fmt: skip
 RECORDED: dict[str, Callable[..., list[int]]] = {
     "split": lambda seed: [seed],

@@ -3,6 +3,7 @@
 import json
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from aldsgd.algorithm import Algorithm, checked, started
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
-from aldsgd.data import Batches, checked_shards, normalise, real, split, steps_per_epoch
+from aldsgd.data import Batches, shards_of, steps_per_epoch
 from aldsgd.datasets import Data
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.distrust import distrusted
@@ -30,9 +31,9 @@ from aldsgd.rows import trainable
 from aldsgd.saving import describe
 from aldsgd.settings import Settings, several
 from aldsgd.step import FORWARD, Meter
-from aldsgd.stepper import Stepper
+from aldsgd.stepper import Stepper, batch_of
 from aldsgd.tasks import Loss, personalised, task_of
-from aldsgd.watching import Watcher, bar, everyone, metric_of, summary
+from aldsgd.watching import Watcher, bar, divergence, everyone, metric_of, summary
 from aldsgd.workers import Workers
 from aldsgd.world import join, launched
 
@@ -81,13 +82,7 @@ class Trainer:
             raise ConfigError(f"{len(settings.lr)} learning rates for {n} workers; give one, or one per worker")
         self.data = data.to(device_of(settings.device))
         self.task = task_of(data, loss)
-        samples = len(data.train_inputs)
-        if isinstance(settings.split, str):
-            seed = settings.seed if settings.split_seed is None else settings.split_seed
-            alpha = settings.dirichlet_alpha
-            shards = split(data.train_targets, n, settings.split, seed, alpha, settings.min_shard)
-        else:
-            shards = checked_shards(settings.split, samples, n)
+        shards = shards_of(data.train_targets, n, settings)
         interim = self.data.subset(test_limit=settings.interim_images)
         if settings.personalised:
             self.task = personalised(self.task, interim, shards)
@@ -144,10 +139,9 @@ class Trainer:
 
     def _probe(self) -> None:
         """Try model and loss on the first batch of the first hosted worker, so that what cannot train is said first."""
-        index = self.batches.epoch(0, self.workers.hosted[:1]).index[0, 0].to(self.workers.device)
-        inputs = normalise(self.data.train_inputs[index], self.data.mean, self.data.std, self.workers.dtype)
-        targets = real(self.data.train_targets[index], self.workers.dtype)
-        self.workers.probe(inputs, targets, partial(self.task.check, numbers=self.data.outputs))
+        index = self.batches.epoch(0, self.workers.hosted[:1]).index[:, 0].to(self.workers.device)
+        inputs, targets = batch_of(self.data, self.workers.dtype, index)
+        self.workers.probe(inputs[0], targets[0], partial(self.task.check, numbers=self.data.outputs))
 
     def train_epoch(self, epoch: int, on_step: Callable[[int, Tensor], None] = lambda step, losses: None) -> Tensor:
         """Train one epoch (counted from 0). Returns each worker's mean training loss (w,), float64."""
@@ -163,24 +157,18 @@ class Trainer:
             on_step(t, self.stepper.losses.clone())
         mean = self.stepper.finish()
         everywhere = self.hosting.gather(self.stepper.lived.double().expand(len(self.workers.hosted)))
-        if self.diverged is None and (lived := int(everywhere.min())) < self.steps:
-            self.diverged = epoch * self.steps + lived
-            warnings.warn(
-                f"the run diverged: a loss was {self.stepper.bound:g} or more, or no number, at step {self.diverged} "
-                f"of {self.settings.epochs * self.steps}; {self.suspects()}",
-                stacklevel=2,
-            )
+        if (lived := int(everywhere.min())) < self.steps:
+            self.note_divergence(epoch * self.steps + lived)
         name_unsound(self.hosting, len(self.workers.hosted), self.unsound, epoch + 1)
         self.seconds_compute += time.perf_counter() - started - (self.hosting.seconds - mixing)
         return mean
 
-    def suspects(self) -> str:
-        """What may have made a run diverge: its largest learning rate, and coefficients above one."""
-        rates = self.settings.lr if several(self.settings.lr) else (self.settings.lr,)
-        largest = max(range(len(rates)), key=rates.__getitem__)
-        of = f" (worker {largest}'s)" if len(rates) > 1 else ""
-        above = [f", {name} = {value:g} is above 1" for name, value in self.algorithm.coefficients.items() if value > 1]
-        return f"the largest learning rate is {rates[largest]:g}{of}{''.join(above)}; try a smaller one"
+    def note_divergence(self, step: int) -> None:
+        """Say, the first time, that a loss at this step was no number, or too large."""
+        if self.diverged is None:
+            self.diverged = step
+            total = self.settings.epochs * self.steps
+            warnings.warn(divergence(step, total, self.stepper.bound, self.settings.lr, self.algorithm), stacklevel=3)
 
     def record(self, epoch: int, train_loss: Tensor) -> list[dict]:
         """Rows of the epoch just finished (counted from 1): one per worker, one per centre, one for the network.
@@ -293,7 +281,20 @@ class Trainer:
 
     def save(self, checkpoints: Checkpoints, epoch: int, rows: list[dict]) -> None:
         """Keep the run as it stands after ``epoch`` epochs; every process takes part, rank 0 writes."""
-        state = {
+        state = self.progress(epoch, rows)
+        workers = ((i, self._brought(i)) for i in range(self.algorithm.n + self.algorithm.centres))
+        if self.hosting.rank == 0:
+            checkpoints.save(epoch, state, workers)
+        else:
+            deque(workers, maxlen=0)
+
+    def account(self) -> dict:
+        """What the record of the run says further of it at its end (JSON-able)."""
+        return {}
+
+    def progress(self, epoch: int, rows: list[dict]) -> dict:
+        """How far the run is after ``epoch`` epochs (JSON-able): what ``restore`` goes on from."""
+        return {
             "epoch": epoch,
             "step": epoch * self.steps,
             "rows": rows,
@@ -303,12 +304,17 @@ class Trainer:
             "diverged": self.diverged,
             "unsound": self.unsound,
         }
-        workers = ((i, self._brought(i)) for i in range(self.algorithm.n + self.algorithm.centres))
-        if self.hosting.rank == 0:
-            checkpoints.save(epoch, state, workers)
-        else:
-            for _ in workers:
-                pass
+
+    def restore(self, state: dict) -> None:
+        """Go on from what ``progress`` was."""
+        self.meter.restore(state["meters"])
+        self.seconds_compute, self.hosting.seconds, self.seconds_evaluation = state["seconds"]
+        self.hosting.wire_bytes, self.diverged = state["wire_bytes"], state["diverged"]
+        self.unsound = {int(worker): first for worker, first in state.get("unsound", {}).items()}
+
+    def paced(self, epoch: int) -> int:
+        """How many steps of its schedule the learning rate has behind it after ``epoch`` epochs."""
+        return epoch * self.steps
 
     def _tensors(self, worker: int) -> dict[str, Tensor]:
         """All that is kept of a worker or a centre, by name; of one that lives elsewhere, tensors of the same
@@ -334,9 +340,10 @@ class Trainer:
         Raises ConfigError where it is of another run.
         """
         snapshot = checkpoints.newest(self._check) if self.hosting.rank == 0 else None
-        epoch = self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)
-        if epoch == 0:
+        if (epoch := self.hosting.agree(snapshot.state["epoch"] if snapshot else 0)) == 0:
             return 0, []
+        if snapshot is not None:
+            self.restore(snapshot.state)
         local = []
         for worker in range(self.algorithm.n + self.algorithm.centres):
             own = self._tensors(worker)
@@ -348,15 +355,8 @@ class Trainer:
                 local.append({k.partition(".")[2]: v.clone() for k, v in kept.items() if k.startswith("optimizer.")})
             for name in (name for name in own if not name.startswith("optimizer.")):
                 own[name].copy_(kept[name])
-        self.local.restore(local, epoch * self.steps)
-        if snapshot is None:
-            return epoch, []
-        state = snapshot.state
-        self.meter.restore(state["meters"])
-        self.seconds_compute, self.hosting.seconds, self.seconds_evaluation = state["seconds"]
-        self.hosting.wire_bytes, self.diverged = state["wire_bytes"], state["diverged"]
-        self.unsound = {int(worker): first for worker, first in state.get("unsound", {}).items()}
-        return epoch, state["rows"]
+        self.local.restore(local, self.paced(epoch))
+        return epoch, snapshot.state["rows"] if snapshot else []
 
     def _check(self, snapshot: Snapshot) -> None:
         """Raise ValueError, KeyError or TypeError unless it can be a state of this run."""
@@ -371,8 +371,12 @@ class Trainer:
             raise ValueError("its meters are no numbers of what was spent")
         if len(state["seconds"]) != 3 or not isinstance(state["diverged"], int | None):
             raise ValueError("its clocks or its note of divergence are missing")
-        if snapshot.tensors != {i: layout(self._tensors(i)) for i in range(rows)}:
+        if not self._fits(snapshot.tensors):
             raise ValueError("its tensors are not those of this run's workers")
+
+    def _fits(self, tensors: dict[int, dict]) -> bool:
+        """Whether these are the layouts of what is kept of each worker and centre."""
+        return tensors == {i: layout(self._tensors(i)) for i in range(self.algorithm.n + self.algorithm.centres)}
 
     def identity(self) -> dict:
         """What tells this run from others (``aldsgd.identity``)."""
@@ -398,11 +402,13 @@ def train(
     if unknown := set(settings) - {f.name for f in fields(Settings)}:
         known = ", ".join(f.name for f in fields(Settings))
         raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {known}")
+    from aldsgd.virtual import trainer_for  # which derives from this module
+
     chosen, algorithm = Settings(**settings), checked(algorithm)
     if launched()[1] == 1:
-        return Trainer(algorithm, build, data, chosen, loss).run(everyone(on_record), progress)
+        return trainer_for(algorithm, build, data, chosen, loss).run(everyone(on_record), progress)
     with join(chosen.device) as world:
         hosting = ProcessNetwork(algorithm.n, world, algorithm.centres)
-        trainer = Trainer(algorithm, build, data, replace(chosen, device=world.device), loss, hosting)
+        trainer = trainer_for(algorithm, build, data, replace(chosen, device=world.device), loss, hosting)
         result = trainer.run(everyone(on_record), progress and world.rank == 0)
         return replace(result, rows=json.loads(world.first(lambda: json.dumps(result.rows))))

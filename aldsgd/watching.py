@@ -30,8 +30,10 @@ def summary(row: Mapping, metric: str) -> str:
     return " ".join(f"{name} {short(value)}" for name, value in zip(("loss", "worst", "mean"), values, strict=True))
 
 
-def short(value: float) -> str:
-    """A number in few characters, also where a run diverges."""
+def short(value: float | None) -> str:
+    """A number in few characters, also where a run diverges, or has none."""
+    if value is None:
+        return "-"
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"
 
 
@@ -107,3 +109,16 @@ class TensorBoard:
 
     def close(self) -> None:
         self.writer.close()
+
+
+def divergence(step: int, total: int, bound: float, lr, algorithm) -> str:
+    """That a run diverged at a step of ``total``, and what may have made it: its largest learning rate, and
+    coefficients above one."""
+    rates = lr if isinstance(lr, Sequence) else (lr,)
+    largest = max(range(len(rates)), key=rates.__getitem__)
+    of = f" (worker {largest}'s)" if len(rates) > 1 else ""
+    above = [f", {name} = {value:g} is above 1" for name, value in algorithm.coefficients.items() if value > 1]
+    return (
+        f"the run diverged: a loss was {bound:g} or more, or no number, at step {step} of {total}; the largest "
+        f"learning rate is {rates[largest]:g}{of}{''.join(above)}; try a smaller one"
+    )

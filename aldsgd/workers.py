@@ -125,6 +125,11 @@ class Workers:
                 return self.path.gradients(inputs, targets, step)
             return self.path.some(inputs, targets, step, which)
 
+    def compute_together(self, inputs: Tensor, targets: Tensor, steps: Sequence[int], which: Sequence[int]) -> Tensor:
+        """The same of the hosted workers at the positions ``which``, in ascending order, each at a step of its own."""
+        with self.arithmetic.flags():
+            return self.path.together(inputs, targets, steps, which)
+
     def probe(self, inputs: Tensor, targets: Tensor, check: Callable[[Tensor, Tensor], None]) -> None:
         """Try the first model and the loss on the batch (b, ...) of one worker, and leave no trace.
 

@@ -116,7 +116,7 @@ def variant_of(record: Mapping) -> str:
 
 def method_fields(record: Mapping) -> set[str]:
     """Fields of a record that belong to its method: runs that agree on all others were made under one condition."""
-    known = {"method", "method_source", "graphs", "graph_order", "disconnected"}
+    known = {"method", "method_source", "graphs", "graph_order", "disconnected", "virtual"}
     for entry in (*METHODS.values(), _recorded(record)):
         known |= set(entry.defaults) if entry else set()
     return known

@@ -30,6 +30,7 @@ EXPERIMENTS = (
     "final_accuracy", "ablation", "heterogeneous", "judges", "leader_rates", "who_leads", "leaders", "proposal",
     "non_iid", "sixteen_workers", "sensitivity", "starts", "groupnorm", "momentum",
     "field_rates", "field", "schedules", "skew", "local_steps", "compression", "faults",
+    "stragglers", "losses", "staleness", "async_scale",
 )  # fmt: skip
 #: Training images per second on one quiet core, for the estimate before any run of the kind is in the store.
 RATES = {

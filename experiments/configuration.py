@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from aldsgd.clocks import Clock
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse
 from aldsgd.links import LINKS, Link
@@ -100,6 +101,28 @@ class RunConfig:
     latency: float = option(50e-6, "modelled seconds per message")
     bandwidth: float = option(1.25e9, "modelled bytes per second of a link")
     compute_seconds: float = option(0.01, "modelled seconds of computation per step")
+    virtual: bool = option(
+        False, "train a synchronous method in virtual time, as asynchronous ones always are", recorded=False
+    )
+    real: bool = option(
+        False, "run an asynchronous method in real time, one process of torchrun for each worker", recorded=False
+    )
+    times: str = option(
+        "constant",
+        "time of a gradient in virtual time, of mean compute-seconds; trace:FILE, or one of",
+        "aldsgd.clocks:TIMES",
+        recorded=False,
+        more=True,
+    )
+    time_shape: float | None = option(None, "sigma of lognormal times, exponent of pareto's", recorded=False)
+    stragglers: int = option(0, "workers, chosen by the seed, that are slowdown times slower", recorded=False)
+    slowdown: float = option(2.0, "how many times slower a straggler is", recorded=False)
+    message_loss: float = option(0.0, "probability that a message is lost in virtual time", recorded=False)
+    faults: tuple[str, ...] = option(
+        (),
+        "in virtual time: pause:WORKER:FROM:TO, leave:WORKER:FROM, return:WORKER:FROM:TO, in epochs; WORKER ?: any",
+        recorded=False,
+    )
     seed: int = option(0, "seed of everything random")
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -153,7 +176,18 @@ class RunConfig:
         found |= {} if self.defence == "clip" else {"radius": "--defence clip"}
         found |= {} if self.defence == "trimmed" else {"trim": "--defence trimmed"}
         found |= {} if self.eval_every < self.epochs else {"interim_images": "--eval-every below --epochs"}
-        return found
+        found |= {} if self.stragglers else {"slowdown": "--stragglers"}
+        found |= {} if self.times in ("lognormal", "pareto") else {"time_shape": "--times lognormal or pareto"}
+        if not self.in_virtual_time:
+            found |= dict.fromkeys((f.name for f in fields(Clock)), "--virtual or an asynchronous method")
+        return found | (
+            {"virtual": "a synchronous method"} if self.parts[0][0].asynchronous else {"real": "an asynchronous method"}
+        )
+
+    @property
+    def in_virtual_time(self) -> bool:
+        """Whether it trains in virtual time."""
+        return self.virtual or self.parts[0][0].asynchronous and not self.real
 
     def record(self) -> dict:
         """The configuration as a flat dictionary that JSON can hold; equal runs have equal records.
@@ -182,6 +216,8 @@ class RunConfig:
             found["data_content"] = file_hash(self.dataset.removeprefix("text:"))
         elif own_data(self.dataset):
             found["data_content"] = files_hash(self.dataset)
+        if self.in_virtual_time and self.times.startswith("trace:"):
+            found["times_content"] = file_hash(self.times.removeprefix("trace:"))
         if self.init is not None:
             found["init_content"] = file_hash(self.init)
         for name, value in (("method", self.method), ("model", self.model), ("data", self.dataset)):
@@ -240,7 +276,11 @@ class RunConfig:
 
         own = {f.name for f in fields(Settings)} & set(NAMES)
         values = {name: getattr(self, name) for name in own}
-        return Settings(**values, link=Link(self.latency, self.bandwidth), device=device, engine=engine)
+        clock = None
+        if self.in_virtual_time:
+            used = {f.name for f in fields(Clock)} - set(self.unused)
+            clock = Clock(**{name: getattr(self, name) for name in used})
+        return Settings(**values, link=Link(self.latency, self.bandwidth), clock=clock, device=device, engine=engine)
 
     def algorithm(self, steps_per_epoch: int):
         """The method, on its graphs. Raises ConfigError as graphs, weights and methods do."""
@@ -287,7 +327,7 @@ def option_names(method: str) -> set[str]:
 def from_record(record: Mapping) -> RunConfig:
     """The configuration that a record describes; fields that had no effect have their defaults."""
     known = {name: value for name, value in record.items() if name in NAMES and value is not None}
-    for name in ("lr", "lr_drops", "betas", "also", "freeze", "faulty"):
+    for name in ("lr", "lr_drops", "betas", "also", "freeze", "faulty", "faults"):
         if isinstance(known.get(name), list):
             known[name] = tuple(tuple(v) if isinstance(v, list) else v for v in known[name])
     names = option_names(record["method"])

@@ -16,6 +16,7 @@ import torch
 from aldsgd import distrust
 from aldsgd.algorithm import checked
 from aldsgd.checkpoint import Checkpoints
+from aldsgd.clocks import ComputeTimes
 from aldsgd.data import split, steps_per_epoch
 from aldsgd.datasets import Data, content_hash, load
 from aldsgd.distributed import ProcessNetwork
@@ -29,6 +30,7 @@ from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
 from aldsgd.tasks import personalised, task_of
 from aldsgd.training import Trainer
+from aldsgd.virtual import trainer_for
 from aldsgd.watching import Lines, TensorBoard, bar, everyone
 from aldsgd.world import World, join
 from baselines import registry
@@ -238,6 +240,8 @@ def check(config: RunConfig, execution: Execution) -> None:
         config.dirichlet_alpha,
         config.min_shard,
     )
+    if config.in_virtual_time:
+        ComputeTimes(config.settings().clock, config.workers, config.seed, 1, config.compute_seconds)
     if config.personalised:
         personalised(task_of(data), data.subset(test_limit=config.interim_images), shards)
     if config.augment and data.train_inputs.ndim != 4:
@@ -250,9 +254,9 @@ def prepare(config: RunConfig, execution: Execution, world: World | None = None)
     """The run of ``config``, ready to train."""
     build, data, algorithm = parts(config, execution)
     if world is None or world.size == 1:
-        return Trainer(algorithm, build, data, config.settings(execution.device, execution.engine))
+        return trainer_for(algorithm, build, data, config.settings(execution.device, execution.engine))
     network = ProcessNetwork(config.workers, world, algorithm.centres)
-    return Trainer(algorithm, build, data, config.settings(world.device, execution.engine), hosting=network)
+    return trainer_for(algorithm, build, data, config.settings(world.device, execution.engine), hosting=network)
 
 
 def train_run(
@@ -282,7 +286,8 @@ def train_run(
         def opened() -> str:
             # Another process may have completed the run since the store was asked.
             with contextlib.suppress(AlreadyComplete):
-                writer = store.writer(record, made, tuple(trainer.task.metrics), config.also)
+                shown = tuple(trainer.task.metrics), config.also, config.in_virtual_time
+                writer = store.writer(record, made, *shown)
                 writers.append(stack.enter_context(writer))
             return json.dumps(bool(writers))
 
@@ -322,6 +327,7 @@ def train_run(
                 "mixing": trainer.algorithm.description(),
                 "content": {"data": content_hash(trainer.data), "exchanges": trainer.identity()["exchanges"]},
                 "diverged": trainer.diverged,
+                **trainer.account(),
                 **({"unsound": trainer.unsound} if trainer.unsound else {}),
                 **({"faults": faults} if faults else {}),
                 "processes": world.size,

@@ -10,6 +10,7 @@ import pandas as pd
 from aldsgd.graphs import Topology, parse, parse_set
 from aldsgd.runs import Run
 from aldsgd.statistics import mean_interval
+from tables import virtual
 from tables.base import (
     PERCENT,
     REFERENCE,
@@ -235,6 +236,10 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     **dict.fromkeys(("schedules", "skew", "compression", "local_steps"), compare_today),
     "field": field,
     "judges": partial(compare, extra=less_other_judges),
+    "stragglers": virtual.stragglers,
+    "losses": virtual.losses,
+    "staleness": virtual.staleness,
+    "async_scale": virtual.scale,
     "leader_rates": tuning,
     "who_leads": partial(compare, extra=over_conditions),
     "leaders": partial(compare, extra=over_conditions),

@@ -37,6 +37,7 @@ from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD
 from experiments.command import command
 from experiments.configuration import RunConfig
+from tests.peer_jobs import peers
 from tests.stepping import rule, state_of, take
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -323,6 +324,7 @@ JOBS = {
     "equality": equality,
     "graph": graph,
     "lost": lost,
+    "peers": peers,
     "wrong": wrong,
     "uneven": uneven,
     "apart": apart,
@@ -361,7 +363,7 @@ def work(job: str, session, timeout: float, folder: Path, arguments: list[str]) 
 def main() -> None:
     (job, *arguments), size, folder = sys.argv[1].split(":"), int(sys.argv[2]), Path(sys.argv[3])
     os.environ |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    timeout = 4.0 if job == "lost" else 40.0
+    timeout = 4.0 if job == "lost" or arguments[1:] == ["killed"] else 40.0
     if job == "equality":
         prepare_once()
     children = {}

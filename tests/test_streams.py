@@ -42,6 +42,16 @@ def streams_of_a_run(n: int, seed: int) -> list[tuple]:
         ("subset", seed),
         ("noisy workers", seed),
         *(("schedule", seed, t) for t in range(STEPS)),
+        ("stragglers", seed),
+        *(
+            (purpose, seed, i, block)
+            for purpose in ("compute times", "lost messages", "random neighbour")
+            for i in workers
+            for block in range(EPOCHS)
+        ),
+        *(("faults", seed, place) for place in range(3)),
+        *(("fault", seed, i, t) for i in workers for t in range(STEPS)),
+        *(("soak", seed, number) for number in range(3)),
         *(("wrong labels", seed, i) for i in workers),
         *(("torch", seed, i, t) for i in workers for t in range(STEPS)),
         ("statistics", FIXED_SEED),

@@ -1,0 +1,45 @@
+"""Asynchronous methods between real processes: no deadlock, the sum conserved, and an end where a process is lost."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+
+from aldsgd.errors import ConfigError
+from aldsgd.virtual import trainer_for
+from experiments.configuration import RunConfig
+from tests.processes import launch
+from tests.test_virtual import BASE, DATA
+
+
+def test_pairs_average_on_any_connected_graph_and_conserve_the_sum(tmp_path):
+    done = launch("peers:pairs", 4, tmp_path, 120)
+    assert json.loads((tmp_path / "codes.json").read_text()) == [0] * 4, done.stderr
+    drift, met, refused, distance, _, sent = np.load(tmp_path / "peers_pairs.npy").T
+    assert (drift < 1e-12).all() and (met == 20).all() and (refused < 20).all()
+    assert (distance < 0.5).all() and (sent > 4 * 20 * 650 * 8).all()
+
+
+def test_a_server_between_processes_learns(tmp_path):
+    done = launch("peers:server", 2, tmp_path, 120)
+    assert json.loads((tmp_path / "codes.json").read_text()) == [0] * 2, done.stderr
+    assert (np.load(tmp_path / "peers_server.npy")[:, 4] < 1.5).all()
+
+
+def test_a_killed_process_ends_the_others_with_one_sentence(tmp_path):
+    began = time.monotonic()
+    done = launch("peers:pairs:killed", 4, tmp_path, 120)
+    codes = json.loads((tmp_path / "codes.json").read_text())
+    assert codes[2] == -9 and all(code not in (0, -9) for rank, code in enumerate(codes) if rank != 2)
+    assert time.monotonic() - began < 100
+    assert "Traceback" not in done.stderr and re.search(r"waited for|could not exchange", done.stderr)
+
+
+def test_real_asynchrony_needs_a_process_for_each_worker():
+    config = BASE.but(method="adpsgd", real=True)
+    with pytest.raises(ConfigError, match="one process for each of the 8 workers"):
+        trainer_for(config.algorithm(3), config.build(DATA), DATA, config.settings())
+    assert config.key != BASE.but(method="adpsgd").key
+    assert RunConfig(method="dpsgd", real=True).key == RunConfig(method="dpsgd").key
