@@ -144,7 +144,8 @@ def content(config: RunConfig, execution: Execution) -> str | None:
     # All that wrong labels follow from, so that a data set without them is read and hashed once.
     shards = config.workers, config.split, config.min_shard, config.seed, config.shards_seed
     noise = *shards, config.noisy_workers, config.label_noise
-    place = (execution.data, *samples_key(config), all(noise[-2:]) and noise)
+    flipped = *shards, config.fault == "flipped" and config.faulty
+    place = (execution.data, *samples_key(config), all(noise[-2:]) and noise, flipped[-1] and flipped)
     if place not in _CONTENTS:
         try:
             _CONTENTS[place] = content_hash(config.taught(samples_of(config, replace(execution, download=False))))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aldsgd.datasets import load
+from aldsgd.datasets import content_hash, load
 from aldsgd.defences import Defence, breakdown
 from aldsgd.distrust import Distrust, distrusted
 from aldsgd.errors import ConfigError
@@ -25,7 +25,7 @@ from baselines.gradient_tracking import GradientTracking
 from baselines.lsgd import LSGD
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution
-from experiments.runner import train_run
+from experiments.runner import content, train_run
 from tests.leading import Problem
 from tests.reference import active_neighbours, gossip_of, leaders_of
 from tests.stepping import rule, state_of, take
@@ -312,3 +312,12 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="an all-reduce has none"):
         distrusted(LocalNetwork(8), AllReduce(8), None, Settings(defence="median"))
     assert distrusted(LocalNetwork(8), DPSGD(GRAPH), None, Settings(radius=2.0)) is None
+
+
+def test_runs_with_and_without_flipped_labels_know_their_own_data():
+    """A store of both is taken for complete: neither's data passes for the other's."""
+    base = RunConfig(dataset="digits", model="logistic", train_images=64, test_images=16, workers=4, graph="ring")
+    runs = [base, base.but(fault="flipped", faulty=(1,)), base.but(fault="flipped", faulty=(2,))]
+    execution = Execution(results="unused")
+    own = [content_hash(run.taught(load("digits").subset(64, 16))) for run in runs]
+    assert len(set(own)) == 3 and [content(run, execution) for run in (*runs, *runs)] == own + own

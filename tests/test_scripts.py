@@ -201,7 +201,8 @@ def test_every_script_has_help(monkeypatch, capsys, name):
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / name), run_name="__main__")
     out = capsys.readouterr().out
-    assert stop.value.code == 0 and "--results" in out and "default: results" in out
+    assert stop.value.code == 0 and "--results" in out
+    assert "default: results" in out or name == "experiments/soak.py"  # it has to be told where
     assert source.split('"""')[1].splitlines()[0] in out
 
 

@@ -170,8 +170,8 @@ def test_undeclared_purposes_and_long_numbers_are_refused():
 def test_nothing_of_a_run_is_seeded_by_hand():
     """Every generator is made from a declared stream; the theory's own experiments are no runs."""
     seeding = {"default_rng", "SeedSequence", "manual_seed", "RandomState", "seed"}
-    seeders = ("torch.manual_seed", "torch.default_generator.manual_seed", "torch.cuda.manual_seed", "random.seed",
-               "np.random.seed")  # fmt: skip
+    seeders = ("torch.Generator().manual_seed", "torch.manual_seed", "torch.default_generator.manual_seed",
+               "torch.cuda.manual_seed", "random.seed", "np.random.seed")  # fmt: skip
     seeded = tuple(f"{seeder}(torch_seed(" for seeder in seeders)
     for path in (*ROOT.glob("aldsgd/**/*.py"), *ROOT.glob("baselines/*.py")):
         if path.parent.name == "theory" or path.stem == "streams":
