@@ -22,24 +22,10 @@ from aldsgd.errors import ConfigError
 from aldsgd.listings import names
 from aldsgd.statistics import Interval
 from tables import claims
-from tables.base import Cell, Estimate, Table, methods
-from tables.catalogue import catalogue
-from tables.cost import cost
+from tables.base import Cell, Estimate, Table
 from tables.experiments import TABLES
-from tables.flat import flat
-from tables.primary import primary
-from tables.promises import promises
+from tables.named import table
 from tables.prose import NUMBER, Numbers
-from tables.refused import refused
-
-
-def table(name: str, root: Path | str = "results") -> Table:
-    """The table of an experiment, or one across them. Raises ConfigError for an unknown one, or without its runs."""
-    across = {"claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost, "flat": flat,
-              "promises": promises, "refused": refused}  # fmt: skip
-    if name not in (known := dict.fromkeys((*across, *TABLES, *names(root)))):
-        raise ConfigError(f"unknown table '{name}'; choose one of: {', '.join(known)}")
-    return across[name](Path(root)) if name in across else TABLES.get(name, methods)(Path(root), name)
 
 
 def to_markdown(table: Table) -> str:

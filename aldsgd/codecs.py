@@ -195,7 +195,7 @@ def uniform(seed: int, worker: Tensor, step: Tensor, length: int) -> Tensor:
 
 def mixed(number: Tensor) -> Tensor:
     """32 bits mixed well (the finalizer of MurmurHash3), of int64."""
-    number = number % WORD
-    number = (number ^ number >> 16) * 0x85EBCA6B % WORD
-    number = (number ^ number >> 13) * 0xC2B2AE35 % WORD
+    number = number & WORD - 1
+    number = (number ^ number >> 16) * 0x85EBCA6B & WORD - 1
+    number = (number ^ number >> 13) * 0xC2B2AE35 & WORD - 1
     return number ^ number >> 16

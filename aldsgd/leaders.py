@@ -117,7 +117,8 @@ class ALDSGD(Wrapper):
     """AL-DSGD on a core, whose move and state, such as a momentum, it keeps.
 
     Args:
-        core: adapt-then-combine gossip method; its one exchange after the local move gives W_t and the active links.
+        core: adapt-then-combine gossip method, whose one exchange after the local move gives W_t and the active links;
+            or one that ``leads_first``, DSGD-AC, whose exchange before it does: of the models that the losses are of.
         c1, c2: averaging weights of the best and of the maximum-degree worker (w_N, w_tau of the paper).
         p1, p2: force toward the best and toward the maximum-degree worker (lambda_N, lambda_tau). The defaults are
             those of the released code's README; the paper's own are not known.
@@ -132,7 +133,7 @@ class ALDSGD(Wrapper):
 
     Raises:
         ConfigError: a coefficient is negative or not finite, an option is unknown, the core is no method, or it does
-            not mix once after the local move. Warns where c1 + c2 or p1 + p2 exceeds one.
+            not mix once as said, or before the move in the printed order. Warns where c1 + c2 or p1 + p2 exceeds one.
     """
 
     def __init__(
@@ -209,7 +210,10 @@ class ALDSGD(Wrapper):
 
     def around(self, step: Step, share=1.0) -> Step:
         """A step of the core with leaders whose coefficients are ``share`` of what was given."""
-        exchange, before = self.mixing(step), ()
+        first = getattr(self.core, "leads_first", False)
+        if first and self.order == "printed":
+            raise ConfigError(f"{type(self.core).__name__} mixes before it moves; take order='released', one exchange")
+        exchange, before = self.mixing(Step(after=step.before, losses=step.losses) if first else step), ()
         given = {name: share * value for name, value in self.given.items()}
         if self.order == "printed":
             before = Exchange(exchange.links, Force(given["p1"], given["p2"], self.scaled, self.candidates))
@@ -220,7 +224,8 @@ class ALDSGD(Wrapper):
             rule = Following(exchange.rule, **given, candidates=self.candidates, **parts)
         # Random numbers join later: they belong to the step, not to its value.
         judge = {"random": "batch", "none": (0.0,) * self.n}.get(self.judge, self.judge)
-        return Step(before, Exchange(exchange.links, rule, exchange.payload), losses="links", judge=judge)
+        led, told = Exchange(exchange.links, rule, exchange.payload), dict(losses="links", judge=judge)
+        return Step(before=led, **told) if first else Step(before, led, **told)
 
     def move(self, step, state, gradients, local):
         if self.judge == "gradient":
@@ -314,6 +319,7 @@ METHOD = Method(
         "AL-DSGD on MATCHA": _variant(Look("#CC79A7", "^", "-"), core="matcha"),
         "AL-DSGD, three graphs": _variant(Look("#E69F00", "*", "-", 7), core="dpsgd", graphs=3),
         "AL-DSGD on MATCHA, three graphs": _variant(Look("#7B3294", "h", "-", 5.5), core="matcha", graphs=3),
+        "AL-DSGD on DSGD-AC": _variant(None, standard=False, core="dsgd_ac"),
         "AL-DSGD, printed order": _variant(
             Look("#A6761D", "p", ":", 5.5), standard=False, core="dpsgd", order="printed", force_scale="one"
         ),

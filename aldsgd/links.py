@@ -45,6 +45,9 @@ LINKS = {
     "100gbe": Link(10e-6, 12.5e9),
     "nvlink": Link(5e-6, 300e9),
 }
+#: A link of which any other's time follows exactly: of the seconds that a run takes on it the whole part counts its
+#: messages, one after another, and the rest times the bandwidth are the bytes of these.
+COUNTED = Link(1.0, 1e13)
 
 
 def frozen_edges(groups, what: str) -> tuple[tuple[tuple[int, int], ...], ...]:

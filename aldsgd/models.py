@@ -175,6 +175,11 @@ def mlp(classes: int, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, classes))
 
 
+def mlp_narrow(classes: int, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
+    """The same with 16 units: the whole network of workers stays in a core's cache."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 16), nn.ReLU(), nn.Linear(16, classes))
+
+
 def logistic(classes: int, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
     """Multinomial logistic regression: one linear layer on the flattened input. Takes any shape."""
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
@@ -200,7 +205,7 @@ _IMAGE_MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50_narrow": resnet50_narrow, "wrn28_10": wrn28_10,
     "vgg16_bn": vgg16_bn, "resnet_small": resnet_small, "resnet_small_gn": resnet_small_gn, "cnn": cnn,
 }  # fmt: skip
-_FLAT_MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "logistic": logistic}
+_FLAT_MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "mlp_narrow": mlp_narrow, "logistic": logistic}
 NAMES = (*_IMAGE_MODELS, *_FLAT_MODELS, "gru")
 
 

@@ -4,7 +4,7 @@
 
 eta_start is the rate at start_epoch, the end of the warm-up. The exchange is that of D-PSGD, combine while adapting,
 which it is at power = 0 or a constant rate; the mean moves by -eta mean D whatever gamma is. With a rate that drops by
-ten, power = 3 makes gamma 0.001 at the first drop.
+ten, power = 3 makes gamma 0.001 at the first drop. Under AL-DSGD W is its matrix C, so that leaders fade as well.
 """
 
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ class AnnealedConsensus(Wrapper):
     """
 
     own, moves = {"y": "row", "start": "number"}, True
+    leads_first = True
 
     def __init__(self, core, power=3.0, start=0):
         if not (power >= 0 and start >= 0):
@@ -64,6 +65,7 @@ METHOD = Method(
     "DSGD-AC",
     lambda o, s: AnnealedConsensus(gossip(o, s), o.power, o.start_epoch * s.steps_per_epoch),
     AnnealedOptions,
+    core=True,
     place=140,
     variants={
         "DSGD-AC": Variant({"method": "dsgd_ac"}, None, standard=False),

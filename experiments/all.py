@@ -28,11 +28,20 @@ from experiments.scales import SEEDS, conditions_of, entries_of
 EXPERIMENTS = (
     "tuning", "own_rates", "convergence", "baseline_audit", "sparsity", "communication", "degree_effect",
     "final_accuracy", "ablation", "heterogeneous", "judges", "leader_rates", "who_leads", "leaders", "proposal",
-    "non_iid", "sixteen_workers", "sensitivity", "starts", "groupnorm", "momentum", "faults",
+    "non_iid", "sixteen_workers", "sensitivity", "starts", "groupnorm", "momentum",
+    "field_rates", "field", "schedules", "skew", "local_steps", "compression", "faults",
     "stragglers", "losses", "staleness", "async_scale",
 )  # fmt: skip
 #: Training images per second on one quiet core, for the estimate before any run of the kind is in the store.
-RATES = {"resnet_small": 2000, "cnn": 4000, "mlp": 40000, "logistic": 40000, "resnet50_narrow": 120, "wrn28_10": 5}
+RATES = {
+    "resnet_small": 2000,
+    "cnn": 4000,
+    "mlp": 40000,
+    "mlp_narrow": 40000,
+    "logistic": 40000,
+    "resnet50_narrow": 120,
+    "wrn28_10": 5,
+}
 
 
 #: (label, seed, configuration) of a run.

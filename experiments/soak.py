@@ -45,7 +45,7 @@ METHODS = (
     {"method": "qg"}, {"method": "choco", "compressor": "qsgd"}, {"method": "sgp"},
 )  # fmt: skip
 GRAPHS = ("ring", "line", "complete", "star")
-WORKERS = (2, 4, 8)
+WORKERS = (4, 6, 8)
 OPTIMIZERS = ({}, {"momentum": 0.9, "nesterov": True}, {"optimizer": "adam", "lr": 0.005}, {"schedule": "cosine"})
 FAULTS = ({}, {}, {}, {"fault": "nan", "faulty": (0,)}, {"fault": "noise", "faulty": (1,), "lies": True})
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

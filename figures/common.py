@@ -148,6 +148,31 @@ def overview(results: Path, out: Path, width: float = style.PAGE_WIDTH, *, name:
         return finish(fig, runs, (), out)
 
 
+def against_bytes(results: Path, out: Path, width: float = style.PAGE_WIDTH, *, name: str) -> list[Path]:
+    """Three panels, a row a label: mean worker, averaged model, and the logical bytes of the run on a log axis."""
+    runs = Experiment(results, name)
+    unit = Unit.of(runs)
+    rows = 0.18 * len(runs.labels)
+    with style.sheet(width):
+        fig, (panels,) = style.grid(1, 3, 1.2 + rows, 0.5 + 0.7 * rows, sharey="all")
+        for axes, column in zip(panels, ("mean", "averaged", "megabytes"), strict=True):
+            for place, label in enumerate(runs.labels):
+                own, look = runs.of(label), style.look(runs.of(label)[0].variant)
+                mean, half = ends([own.interval(column)], 1 if column == "megabytes" else unit.scale)
+                shown = np.where(mean > 0, mean, np.nan)  # no exchange has no place on a log axis
+                axes.errorbar(shown, [place], xerr=half, color=look.color, marker=look.marker,
+                              markersize=look.markersize, linestyle="none", elinewidth=1.2)  # fmt: skip
+            axes.set_yticks(range(len(runs.labels)), runs.labels, parse_math=False)
+            axes.set_ylim(len(runs.labels) - 0.5, -0.5)
+        shown = f"test {unit.metric}" + " (%)" * (unit.scale == 100)
+        limits = [f([axes.get_xlim() for axes in panels[:2]], axis=0) for f in (np.min, np.max)]
+        for axes, title in zip(panels, ("mean worker", "averaged model"), strict=False):
+            axes.set(title=title, xlabel=shown, xlim=(limits[0][0], limits[1][1]))
+        panels[2].set(title="sent by all workers", xlabel="MB")
+        panels[2].set_xscale("log")
+        return finish(fig, runs, (), out)
+
+
 def script(name: str, draw: Callable[[Path, Path, float], list[Path]], arguments: list[str] | None = None) -> int:
     """The command line of a figure; an error is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=f"Draw figures/{name}.pdf and .png from the recorded runs.")

@@ -27,9 +27,11 @@ from tables.base import (
 )
 from tables.compared import compare, final_accuracy, less_other_judges, over_conditions
 from tables.faults import faults
+from tables.field import field
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
 from tables.query import Experiment, Runs
 from tables.rates import sensitivity, tuning
+from tables.today import compare_today
 
 LEADERS = "AL-DSGD on D-PSGD"
 
@@ -230,6 +232,9 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "tuning": tuning,
     "own_rates": tuning,
     "faults": faults,
+    "field_rates": tuning,
+    **dict.fromkeys(("schedules", "skew", "compression", "local_steps"), compare_today),
+    "field": field,
     "judges": partial(compare, extra=less_other_judges),
     "stragglers": virtual.stragglers,
     "losses": virtual.losses,

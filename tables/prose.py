@@ -16,11 +16,9 @@ from aldsgd.theory import records
 from aldsgd.watching import duration
 from experiments.proposal import PROPOSED
 from tables import claims
-from tables.base import Table, methods, plus_minus, scaled
-from tables.experiments import TABLES
+from tables.base import plus_minus, scaled
 from tables.measures import Measure
-from tables.primary import primary
-from tables.promises import promises
+from tables.named import table
 
 #: Workers that differ in ``heterogeneous``: rates two decades apart, and wrong labels.
 RATES = ("lr rises with degree", "lr falls with degree")
@@ -28,7 +26,9 @@ NOISE = ("noise at 2", "noise at 4", "noise at 6")
 LESS = "worst, less D-PSGD's"
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
-THEORY = ("spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "gossip", "rate", "scaling")
+THEORY = (
+    "spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "gossip", "lies", "rate", "scaling",
+)  # fmt: skip
 
 
 class Numbers:
@@ -36,7 +36,7 @@ class Numbers:
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
-        self.table = lru_cache(self._table)
+        self.table = lru_cache(partial(table, root=self.root))
 
     def text(self, name: str) -> str:
         """The text of a number. Raises ConfigError for an unknown one, or without its records."""
@@ -77,11 +77,6 @@ class Numbers:
                 found[f"{name}, released schedule"] = partial(measured, measure, measure.released)
                 found[f"{name}, perfect mixing"] = partial(measured, measure, measure.ceiling)
         return found
-
-    def _table(self, name: str) -> Table:
-        if name in ("primary", "promises"):
-            return (primary if name == "primary" else promises)(self.root)
-        return TABLES.get(name, methods)(self.root, name)
 
     def cell(self, name: str, row: str, column: str):
         """A cell of a table. Raises ConfigError where there is none."""

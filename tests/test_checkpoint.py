@@ -41,6 +41,8 @@ def test_the_exchanges_of_recorded_runs_have_the_hash_that_was_recorded():
         known = run.meta["extra"].get("content", {}).get("exchanges")
         kind = tuple(run.config.get(name) for name in ("method", "core", "graphs", "judge"))
         odd = run.meta["environment"]["commit"][:7] in JUDGED or "matcha" in kind  # whose weights a solver finds
+        # Those whose leaders fade were recorded before what makes them differ late was part of the hash.
+        odd = odd or "timing" in run.config
         if known and kind not in seen and not odd:
             seen.add(kind)
             steps = run.meta["extra"]["steps_per_epoch"]

@@ -250,6 +250,25 @@ def test_quasi_global_momentum_under_leaders_is_what_the_equations_say():
         np.testing.assert_allclose(after["x"], x, **CLOSE)
 
 
+@pytest.mark.parametrize("start", [0, 5])
+def test_annealed_consensus_under_leaders_is_what_the_equations_say(start):
+    """X <- (1 - gamma) X + gamma C X - eta G, C from the losses at X; with c = p = 0 it is DSGD-AC."""
+    graph, problem = paper_graph(84.6), Quadratics(8)
+    core = DPSGD(graph)
+    x, first, rates = problem.start, None, dict(schedule="cosine", warmup=3 if start else 0)
+    for t, _, _, eta, after in walk(ALDSGD(AnnealedConsensus(core, 3, start)), problem, **rates):
+        first = eta if t >= start and not first else first
+        gamma = (eta / first) ** 3 if first else 1
+        led = reference.released_step(x, 0 * x, np.zeros(8), graph.matchings, core.alphas[0], eta, 0.3, 0.1, 0.2, 0.2)
+        x = (1 - gamma) * x + gamma * led - eta * problem.gradient(x, t)
+        np.testing.assert_allclose(after["x"], x, **CLOSE)
+    none = dict.fromkeys(("c1", "c2", "p1", "p2"), 0.0)
+    alone = AnnealedConsensus(core, 3, start)
+    np.testing.assert_allclose(end(ALDSGD(alone, **none), problem, **rates), end(alone, problem, **rates), **CLOSE)
+    with pytest.raises(ConfigError, match="mixes before it moves"):
+        ALDSGD(alone, order="printed")
+
+
 def test_d2_refuses_what_it_diverges_on_and_does_diverge_there():
     for level in ("100", "84.6", "69.2", "53.8"):
         with pytest.raises(ConfigError, match=r"smallest eigenvalue of W is -0\.[789]\d*, and D2 diverges") as caught:

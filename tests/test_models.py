@@ -23,6 +23,7 @@ SMALL = ("mlp", "logistic", "resnet_small", "resnet_small_gn", "cnn")
         ("cnn", 10, (3, 32, 32), 24_346),
         ("mlp", 10, (1, 8, 8), 64 * 128 + 128 + 128 * 10 + 10),
         ("logistic", 10, (1, 8, 8), 650),
+        ("mlp_narrow", 10, (1, 28, 28), 12730),
     ],
 )
 def test_parameter_counts(name, classes, shape, count):

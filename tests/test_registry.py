@@ -35,7 +35,7 @@ def mine(tmp_path, monkeypatch):
 
 def test_every_method_is_found_with_a_label_a_look_and_options():
     assert list(registry.METHODS) == sorted(registry.METHODS, key=lambda name: registry.METHODS[name].place)
-    assert registry.CORES == ("dpsgd_released", "dpsgd", "matcha", "qg", "decentlam")
+    assert registry.CORES == ("dpsgd_released", "dpsgd", "matcha", "qg", "decentlam", "dsgd_ac")
     looks = [variant.look for variant in registry.VARIANTS.values() if variant.look]
     assert len({(look.color, look.marker, look.linestyle) for look in looks}) == len(looks)
     for name, entry in registry.METHODS.items():
