@@ -18,7 +18,7 @@ def test_pairs_average_on_any_connected_graph_and_conserve_the_sum(tmp_path):
     done = launch("peers:pairs", 4, tmp_path, 120)
     assert json.loads((tmp_path / "codes.json").read_text()) == [0] * 4, done.stderr
     drift, met, refused, distance, _, sent = np.load(tmp_path / "peers_pairs.npy").T
-    assert (drift < 1e-12).all() and (met == 20).all() and (refused < 20).all()
+    assert (drift < 1e-12).all() and (met == 20).all() and (refused <= met).all()
     assert (distance < 0.5).all() and (sent > 4 * 20 * 650 * 8).all()
 
 
