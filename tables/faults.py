@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aldsgd.runs import Run
 from aldsgd.statistics import MIN_PAIRS, Interval, mean_interval, paired_by_seed
+from baselines.registry import variant_of
 from tables.base import PERCENT, REFERENCE, Cell, Table, caption, table, words
 from tables.query import Experiment, Runs
 
@@ -15,11 +16,15 @@ LIES = ("random", "scaled", "flipped")
 NEAR = 1.0
 
 
-def parts(label: str, runs: Experiment) -> tuple[str, str, str, str]:
-    """(method, fault, place, defence) of a label; the condition of its runs holds all but the method."""
-    condition = runs.of(label)[0].named
-    fault, *place, defence = condition.split(", ")
-    return label.removesuffix(f", {condition}"), fault, *(place or [""]), defence
+def cells(runs: Experiment) -> dict[tuple[str, str, str, str], Runs]:
+    """(method, fault, place, defence) -> runs; place "" where nobody is faulty."""
+    found = {}
+    for label in runs.labels:
+        own = runs.of(label)
+        config = {name: value for name, value in own[0].run.config.items() if name != "judge"}  # that is a defence
+        fault, *place, defence = (own[0].named or f"{config.get('fault') or 'no fault'}, none").split(", ")
+        found[variant_of(config), fault, *(place or [""]), defence] = own
+    return found
 
 
 def honest(run: Run, faulty, which: str = "mean") -> float:
@@ -36,8 +41,8 @@ def ends(runs: Runs, faulty, which: str = "mean") -> dict[int, float]:
 def losses(runs: Experiment, method: str, fault: str, place: str, defence: str) -> dict[int, float]:
     """seed -> what the mean honest worker has less than the same workers under the same method with neither fault nor
     defence; empty where one of the two was not run."""
-    own = runs.of(", ".join(filter(None, (method, fault, place, defence))))
-    clean = runs.of(f"{method}, no fault, none")
+    known = cells(runs)
+    own, clean = known.get((method, fault, place, defence)), known.get((method, "no fault", "", "none"))
     if not own or not clean or own.labels == clean.labels:
         return {}
     faulty = own[0].run.config.get("faulty") or ()
@@ -47,8 +52,7 @@ def losses(runs: Experiment, method: str, fault: str, place: str, defence: str) 
 
 def extra(runs: Experiment, fault: str, place: str = "one high", defence: str = "none") -> Interval | None:
     """E: what AL-DSGD on D-PSGD loses to a fault, less what D-PSGD loses to it, paired by seed."""
-    cells = [losses(runs, method, fault, place, defence) for method in (LED, REFERENCE)]
-    return paired_by_seed(*cells)
+    return paired_by_seed(*(losses(runs, method, fault, place, defence) for method in (LED, REFERENCE)))
 
 
 def verdict_of(found: Interval | None) -> str:
@@ -69,19 +73,14 @@ def verdict(found: Mapping[str, Interval | None]) -> str:
 def faults(root: Path, name: str) -> Table:
     """One row a label: the honest workers, what they lose, and that less D-PSGD's loss under the same fault."""
     runs, rows = Experiment(root, name), []
-    for label in runs.labels:
-        own = runs.of(label)
-        method, fault, place, defence = parts(label, runs)
+    for (method, fault, place, defence), own in cells(runs).items():
         faulty = own[0].run.config.get("faulty") or ()
         lost = losses(runs, method, fault, place, defence)
         plain = losses(runs, REFERENCE, fault, place, defence) if method != REFERENCE else {}
         led = [run.meta["extra"].get("faults", {}).get("led_near") for run in own.by_seed.values()]
         rows.append(
             {
-                name: method,
-                "fault": fault,
-                "at": place,
-                "defence": defence,
+                name: own[0].label,
                 "seeds": Cell(len(own)),
                 "worst honest": PERCENT.show(mean_interval(list(ends(own, faulty, "worst").values()))),
                 "mean honest": PERCENT.show(mean_interval(list(ends(own, faulty).values()))),
