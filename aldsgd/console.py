@@ -6,24 +6,16 @@ import sys
 
 from aldsgd import parts
 
-#: Modules of the experiments that are no scripts.
-SHARED = {
-    "command",
-    "configuration",
-    "options",
-    "pool",
-    "rates",
-    "runner",
-    "scales",
-    "theory_common",
-    "theory_observed",
-}
-
 
 def scripts() -> list[str]:
-    """Names of every script."""
-    found = pkgutil.iter_modules([str(parts.folder() / "experiments")])
-    return [module.name for module in found if module.name not in SHARED]
+    """Names of every script: those whose heads say with which command they are run."""
+    folder = parts.folder() / "experiments"
+    found = []
+    for module in pkgutil.iter_modules([str(folder)]):
+        path = folder / module.name / "__main__.py" if module.ispkg else folder / f"{module.name}.py"
+        if path.is_file() and f"python -m experiments.{module.name}" in path.read_text(encoding="utf-8"):
+            found.append(module.name)
+    return found
 
 
 def main() -> None:
