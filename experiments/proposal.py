@@ -5,8 +5,8 @@ What:     the repository's own rule (``baselines.fading_leaders``) beside D-PSGD
           cpu: as there, seeds 20 to 29, which neither choice nor rates saw. paper: as there.
 Command:  python -m experiments.proposal --data DIR
 Hardware: one CPU core; 180 runs of about 1.5 s.
-Expect:   written before the runs: P1, in the mean over the conditions its worst worker is better than D-PSGD's; P2,
-          than under the paper's rule; P3 to P5, under each condition than the best of D-PSGD, DSGD-AC and all-reduce,
+Expect:   written before the runs: F1, in the mean over the conditions its worst worker is better than D-PSGD's; F2,
+          than under the paper's rule; F3 to F5, under each condition than the best of D-PSGD, DSGD-AC and all-reduce,
           which send the same bytes on this graph. Better: a 95 % interval, paired by seed, above zero.
 """
 

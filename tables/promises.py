@@ -1,4 +1,4 @@
-"""What the repository's own rule of who leads promises, P1 to P5, on seeds that its choice never saw."""
+"""What the repository's own rule of who leads promises, F1 to F5, on seeds that its choice never saw."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from tables.query import Experiment, Unmeasured, experiment
 BAR = (REFERENCE, "DSGD-AC", "DSGD-AC, Metropolis", "all-reduce")
 PAPERS = "AL-DSGD on D-PSGD"
 PLACES = {
-    "P3": ("Where workers are alike", "identical"),
-    "P4": ("With 60 % wrong labels at four of eight", "noise at 4"),
-    "P5": ("Under Dirichlet skew 0.1", "skew 0.1"),
+    "F3": ("Where workers are alike", "identical"),
+    "F4": ("With 60 % wrong labels at four of eight", "noise at 4"),
+    "F5": ("Under Dirichlet skew 0.1", "skew 0.1"),
 }
 
 
@@ -36,8 +36,8 @@ def promises(root: Path) -> Table:
     runs = experiment(root, "proposal")
     rows = []
     for name, text, against in (
-        ("P1", "In the mean over the conditions its worst worker is better than D-PSGD's.", REFERENCE),
-        ("P2", "In the mean over the conditions its worst worker is better than under the paper's rule.", PAPERS),
+        ("F1", "In the mean over the conditions its worst worker is better than D-PSGD's.", REFERENCE),
+        ("F2", "In the mean over the conditions its worst worker is better than under the paper's rule.", PAPERS),
     ):
         rows.append(row(f"{name}: {text}", against, mean_gain(runs, PROPOSED, against) if runs else None, runs))
     for name, (where, condition) in PLACES.items():

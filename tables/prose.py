@@ -59,8 +59,8 @@ class Numbers:
                 found[f"{what}: {who}"] = partial(self.span, "heterogeneous", rows, LESS)
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
-        found |= {f"P{k}": partial(self.promise, k) for k in range(1, 6)}
-        found |= {"P3 to P5, all-reduce": self.all_reduce, "time of leaders that judge": self.judging}
+        found |= {f"F{k}": partial(self.promise, k) for k in range(1, 6)}
+        found |= {"F3 to F5, all-reduce": self.all_reduce, "time of leaders that judge": self.judging}
         found |= {f"time of theory_{name}": partial(self.processor, [name]) for name in THEORY}
         return found | {"time of the theory": partial(self.processor, THEORY)}
 

@@ -5,13 +5,12 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from aldsgd.algorithm import Algorithm
+from aldsgd.algorithm import Algorithm, started
 from aldsgd.cache import replace_file
 from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
@@ -45,7 +44,8 @@ class Steps(Stepper):
         network = network or LocalNetwork(algorithm.n)
         workers = Workers(build, network.workers, algorithm.n, **options)
         local = LocalRule(workers.parameters, network.workers, settings, steps=100)
-        super().__init__(workers, algorithm, network, None, SimpleNamespace(x=workers.rows), local)
+        sizes = [p.numel() for p in workers.modules[0].parameters() if p.requires_grad]
+        super().__init__(workers, algorithm, network, None, started(algorithm, workers.rows, sizes), local)
         self.images, self.labels, self.t = images, labels, 0
 
     def fetch(self, plan, position) -> tuple[Tensor, Tensor]:
