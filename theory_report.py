@@ -160,8 +160,8 @@ def main(arguments: list[str] | None = None) -> int:
             replace_file(options.out, lambda path: path.write_bytes(text.encode()))
             return 0
         found = options.out.read_bytes()
-    except OSError as error:
-        print(f"theory_report.py: {options.out} cannot be used ({error.strerror})", file=sys.stderr)
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        print(f"theory_report.py: {options.out} cannot be used ({getattr(error, 'strerror', error)})", file=sys.stderr)
         return 2
     if found == text.encode():
         return 0

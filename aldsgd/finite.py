@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 
+def waits(tensor: Tensor) -> bool:
+    """Whether the host waits for a device where it looks at a value."""
+    return tensor.is_cuda
+
+
 def finite_rows(models: Tensor) -> Tensor:
     """(w,) bool: which rows of ``models`` (w, P) hold finite numbers alone."""
-    if models.is_cuda:
+    if waits(models):
         return models.sum(dim=1, dtype=torch.float64).isfinite()
     # One cheap pass; a sum of finite numbers may overflow, so that such rows alone are looked at number by number.
     sound = models.sum(dim=1).isfinite()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aldsgd import finite
 from aldsgd.finite import finite_rows, mean_of_finite, to_itself
 from aldsgd.links import Links
 from aldsgd.neighbourhood import Neighbourhood
@@ -102,7 +103,7 @@ class LocalNetwork:
     def sound(self, models: Tensor) -> Tensor:
         """(w,) bool, which of the first hosted rows are finite; the others are counted."""
         found = finite_rows(models)
-        if models.is_cuda or not found.all():
+        if finite.waits(models) or not found.all():
             self.unsound[: len(found)] += ~found
         return found
 
@@ -120,7 +121,7 @@ class LocalNetwork:
         """Every worker with data gets the mean of all n; rows of centres stay."""
         models = models[: len(self.workers)]
         sound = self.sound(models)
-        if models.is_cuda or not sound.all():
+        if finite.waits(models) or not sound.all():
             mean_of_finite(models, sound, average_rows)
         else:
             average_rows(models)
@@ -207,7 +208,7 @@ def average_rows(models: Tensor) -> None:
 
 def mix_finite(models: Tensor, table, rows: Tensor, sound: Tensor) -> None:
     """``mix_rows`` in which nobody hears the rows that are not ``sound`` (w,): NaN is what they become."""
-    if not models.is_cuda and bool(sound.all()):  # a GPU would wait for the answer
+    if not finite.waits(models) and bool(sound.all()):
         mix_rows(models, table, rows)
         return
     models.masked_fill_(~sound[:, None], 0.0)

@@ -109,7 +109,7 @@ class RunConfig:
     )
     times: str = option(
         "constant",
-        "time of a gradient in virtual time, of mean compute-seconds; trace:FILE, or one of",
+        "time of a gradient in virtual time, in the mean as stated; trace:FILE, or one of",
         "aldsgd.clocks:TIMES",
         recorded=False,
         more=True,

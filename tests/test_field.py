@@ -77,7 +77,8 @@ def test_every_method_of_the_repository_is_in_the_field():
     from baselines.registry import METHODS
 
     rows = list(field.rows(CPU_TODAY))
-    assert {row.config.method for row in rows} == set(METHODS) and len(rows) >= 22
+    waiting = {name for name, entry in METHODS.items() if not entry.asynchronous}  # others: experiments.stragglers
+    assert {row.config.method for row in rows} == waiting and len(rows) >= 22
     for module in (schedules, skew, compression, local_steps, field):
         labels = [row.label for row in module.rows(CPU_TODAY)]
         assert len(set(labels)) == len(labels)

@@ -26,7 +26,8 @@ CUT = {"own_rates", "field_rates", "leader_rates", "who_leads", "proposal", "lea
 APART = {("own_rates", "mean worker (%)"), ("own_rates", "learning rate"), ("leader_rates", "mean worker (%)"),
          ("leader_rates", "learning rate"), ("final_accuracy", "test accuracy (%)"),
          ("degree_effect", "degree in graph A"), ("field_rates", "mean worker (%)"),
-         ("field_rates", "learning rate")}  # fmt: skip
+         ("field_rates", "learning rate"), ("faults", "points that the mean honest worker loses"),
+         ("losses", "test accuracy (%)"), ("staleness", "test accuracy (%)")}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,7 @@ def test_methods_on_schedules_conserve_what_they_should():
 
 
 def test_on_one_peer_links_the_maximum_degree_leader_is_the_worker_itself():
-    from aldsgd.leaders import maximum_degree_worker
+    from aldsgd.selections import maximum_degree_worker
 
     for schedule in (hypercube(8), one_peer(8)):
         hood = LocalNetwork(8).neighbourhood(schedule.at(1).links)

@@ -64,7 +64,19 @@ PATHS = {
     "streams": ("streams", False),
     "streams, captured": ("streams", True),
 }
-MODELS = ("resnet50_narrow", "mlp", "logistic", "cnn", "resnet_small", "resnet_small_gn", "vgg16_bn", "wrn28_10")
+MODELS = (
+    "resnet50_narrow", "mlp", "mlp_narrow", "logistic", "cnn", "resnet_small", "resnet_small_gn", "vgg16_bn", "wrn28_10",
+)  # fmt: skip
+    "resnet50_narrow",
+    "mlp",
+    "mlp_narrow",
+    "logistic",
+    "cnn",
+    "resnet_small",
+    "resnet_small_gn",
+    "vgg16_bn",
+    "wrn28_10",
+)
 LONGEST_FLOOR = 1.0
 
 

@@ -10,6 +10,7 @@ Hardware: one CPU core. Time: 2 minutes. CPU time, so that other programs count 
 Expect:   (1) a ratio of at most 1.25 for cnn; (2) at least 5,000; (3) at most 4 rows a worker.
 """
 
+import argparse
 import statistics
 import time
 from dataclasses import replace
@@ -50,7 +51,7 @@ def finished(run, epoch: int) -> int:
 
 
 def main(session: Session) -> None:
-    p = Parser(description=__doc__.strip(), allow_abbrev=False)
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--results", help="folder of the table (default: results)")
     p.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: 5)")
     options = p.parse_args()
