@@ -65,18 +65,9 @@ PATHS = {
     "streams, captured": ("streams", True),
 }
 MODELS = (
-    "resnet50_narrow", "mlp", "mlp_narrow", "logistic", "cnn", "resnet_small", "resnet_small_gn", "vgg16_bn", "wrn28_10",
-)  # fmt: skip
-    "resnet50_narrow",
-    "mlp",
-    "mlp_narrow",
-    "logistic",
-    "cnn",
-    "resnet_small",
-    "resnet_small_gn",
-    "vgg16_bn",
+    "resnet50_narrow", "mlp", "mlp_narrow", "logistic", "cnn", "resnet_small", "resnet_small_gn", "vgg16_bn",
     "wrn28_10",
-)
+)  # fmt: skip
 LONGEST_FLOOR = 1.0
 
 
