@@ -264,6 +264,6 @@ def test_failed_runs_are_one_sentence():
 def test_smoke_presets_are_small(smoke):
     configs = [run.config for run in RunStore(smoke).runs()]
     assert 100 < len(configs) < 400
-    small = ("mlp", "logistic", "resnet_small_gn")
+    small = ("mlp", "mlp_narrow", "logistic", "resnet_small_gn")
     assert all(config["model"] in small for config in configs)
     assert all(config["epochs"] * (config["train_images"] + config["test_images"]) <= 1000 for config in configs)
