@@ -30,7 +30,7 @@ _HOME = {
     "Settings": "aldsgd.settings",
     "Step": "aldsgd.step",
     "Topology": "aldsgd.graphs",
-    "train": "aldsgd.training",
+    "train": "aldsgd.trainers",
     "Trainer": "aldsgd.training",
 }
 __all__ = list(_HOME)

@@ -102,7 +102,7 @@ def breakdown(kind: str, degree: int, trim: int = 1) -> float:
     both middle ones, lie between honest values as long as 2 k < d + 1. "clip": any number, at most ``radius`` times
     their weight away.
     """
-    if kind in ("none", "plain"):
+    if kind == "none":
         return 0
     if kind == "trimmed":
         return trim if degree > 2 * trim else degree

@@ -249,14 +249,20 @@ class ALDSGD(Wrapper):
 
 
 @dataclass(frozen=True)
-class LeaderOptions(Options):
-    """Options of AL-DSGD; those of its core join them."""
+class Coefficients(Options):
+    """Options of whatever follows leaders as AL-DSGD does."""
 
-    core: str = option("dpsgd", "gossip method under AL-DSGD", "baselines.registry:CORES")
     c1: float = option(0.3, "averaging weight of the best neighbour (w_N)")
     c2: float = option(0.1, "averaging weight of the maximum-degree neighbour (w_tau)")
     p1: float = option(0.2, "force toward the best neighbour (lambda_N)")
     p2: float = option(0.2, "force toward the maximum-degree neighbour (lambda_tau)")
+
+
+@dataclass(frozen=True)
+class LeaderOptions(Coefficients):
+    """Options of AL-DSGD; those of its core join them."""
+
+    core: str = option("dpsgd", "gossip method under AL-DSGD", "baselines.registry:CORES")
     order: str = option("released", "order of AL-DSGD's update", ORDERS)
     force_scale: str = option("one", "scaling of the force in the printed order", FORCE_SCALES)
     period: int = option(1, "leaders act at every period-th batch of an epoch")

@@ -1,11 +1,10 @@
 """The training loop: the workers of one run, from the first step to the last, with its records."""
 
-import json
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from aldsgd.algorithm import Algorithm, checked, started
 from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, shards_of, steps_per_epoch
 from aldsgd.datasets import Data
-from aldsgd.distributed import ProcessNetwork
 from aldsgd.distrust import distrusted
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
@@ -33,9 +31,8 @@ from aldsgd.settings import Settings, several
 from aldsgd.step import FORWARD, Meter
 from aldsgd.stepper import Stepper, batch_of
 from aldsgd.tasks import Loss, personalised, task_of
-from aldsgd.watching import Watcher, bar, divergence, everyone, metric_of, summary
+from aldsgd.watching import bar, divergence, metric_of, summary
 from aldsgd.workers import Workers
-from aldsgd.world import join, launched
 
 #: A cross-entropy that no run comes back from; losses on other scales have none.
 DIVERGED = 1e4
@@ -381,34 +378,3 @@ class Trainer:
     def identity(self) -> dict:
         """What tells this run from others (``aldsgd.identity``)."""
         return identity_of(self)
-
-
-def train(
-    algorithm: Algorithm,
-    build: Callable[[], nn.Module],
-    data: Data,
-    progress: bool = False,
-    loss: Loss | None = None,
-    on_record: Watcher | None = None,
-    **settings,
-) -> Result:
-    """Train the workers of ``algorithm``, each with a model from ``build``, on ``data``; returns a ``Result``.
-
-    Under a launcher such as torchrun the workers are spread over its processes, each of which gets the same rows, and
-    the models that it hosts. loss: (outputs, targets) -> scalar, instead of that of the data's task. on_record: gets
-    the rows of each tested epoch, on rank 0, such as ``aldsgd.watching.TensorBoard("runs/mine")``. Other keyword
-    arguments are those of ``Settings``. Raises ConfigError for an argument that ``Settings`` does not have.
-    """
-    if unknown := set(settings) - {f.name for f in fields(Settings)}:
-        known = ", ".join(f.name for f in fields(Settings))
-        raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}; there are: {known}")
-    from aldsgd.virtual import trainer_for  # which derives from this module
-
-    chosen, algorithm = Settings(**settings), checked(algorithm)
-    if launched()[1] == 1:
-        return trainer_for(algorithm, build, data, chosen, loss).run(everyone(on_record), progress)
-    with join(chosen.device) as world:
-        hosting = ProcessNetwork(algorithm.n, world, algorithm.centres)
-        trainer = trainer_for(algorithm, build, data, replace(chosen, device=world.device), loss, hosting)
-        result = trainer.run(everyone(on_record), progress and world.rank == 0)
-        return replace(result, rows=json.loads(world.first(lambda: json.dumps(result.rows))))

@@ -11,13 +11,11 @@ What is recorded beside the rest: ``virtual_s``, ``gradients`` finished, ``messa
 
 import math
 import time
-from dataclasses import replace
 
 import torch
 
 from aldsgd.algorithm import started
-from aldsgd.asynchronous import Asynchronous
-from aldsgd.clocks import Clock, ComputeTimes, Moment, SynchronousClock
+from aldsgd.clocks import ComputeTimes, Moment, SynchronousClock
 from aldsgd.data import EpochPlan
 from aldsgd.errors import ConfigError
 from aldsgd.events import Events
@@ -27,26 +25,6 @@ from aldsgd.rows import trainable
 from aldsgd.settings import several
 from aldsgd.stepper import batch_of, parts
 from aldsgd.training import Trainer
-
-
-def trainer_for(algorithm, build, data, settings, loss=None, hosting=None) -> Trainer:
-    """The trainer of a method: in steps, or in virtual time where the settings or the method ask for it.
-
-    Raises ConfigError where that is to be spread over processes.
-    """
-    asynchronous = isinstance(algorithm, Asynchronous)
-    if (asynchronous or settings.real) and (settings.fault or settings.defence != "none"):
-        raise ConfigError("asynchronous methods know neither a fault of what is sent nor a defence; leave them out")
-    if settings.real:
-        from aldsgd.peers import PeerTrainer
-
-        return PeerTrainer(algorithm, build, data, settings, loss, hosting)
-    if not asynchronous and settings.clock is None:
-        return Trainer(algorithm, build, data, settings, loss, hosting)
-    if hosting is not None and hosting.size > 1:
-        raise ConfigError("virtual time runs in one process; start it without torchrun, or with --real")
-    settings = settings if settings.clock else replace(settings, clock=Clock())
-    return (AsynchronousTrainer if asynchronous else VirtualTrainer)(algorithm, build, data, settings, loss)
 
 
 class VirtualTrainer(Trainer):

@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 
 from aldsgd.errors import ConfigError, checked_numbers
+from aldsgd.leaders import Coefficients
 from aldsgd.methods import Look, Method, Variant, option
 from baselines.adsgd import ADSGD, OnCore
 
@@ -65,13 +66,9 @@ class AsynchronousALDSGD(ADSGD):
 
 
 @dataclass(frozen=True)
-class Aged(OnCore):
+class Aged(OnCore, Coefficients):
     """Options of asynchronous AL-DSGD; those of its core join them."""
 
-    c1: float = option(0.3, "averaging weight of the best neighbour (w_N)")
-    c2: float = option(0.1, "averaging weight of the maximum-degree neighbour (w_tau)")
-    p1: float = option(0.2, "force toward the best neighbour (lambda_N)")
-    p2: float = option(0.2, "force toward the maximum-degree neighbour (lambda_tau)")
     age: str = option("bound", "what the age of a leader's copy does", AGES)
     age_limit: float = option(3.0, "limit of the age of leaders, in gradients")
 

@@ -4,7 +4,7 @@ What:     D-PSGD combining while adapting, all-reduce, ADSGD, AD-PSGD, the async
           with leaders of any age; 8, 32 and 128 workers on an exponential graph, exponential times; each run has the
           time of as many gradients of a worker. cpu: Fashion-MNIST, 3,000 images, an MLP, five seeds; paper: also 512.
 Command:  python -m experiments.async_scale --data DIR
-Hardware: one CPU core; 90 runs of 1 to 30 s.
+Hardware: one CPU core; 105 runs of 1 to 35 s.
 Expect:   written before the runs. Gradients, of all workers together, beside those of the synchronous form: the mean of
           the largest of n exponential times, 1 + 1/2 + ... + 1/n, for all-reduce (2.7, 4.1, 5.4 times fewer); fewer
           than that for D-PSGD, which waits for neighbours alone. Judged by the mean worker at the end, each method less

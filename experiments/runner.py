@@ -29,8 +29,8 @@ from aldsgd.precision import prepare_device
 from aldsgd.records import AlreadyComplete, Run, RunStore
 from aldsgd.rows import checked_model
 from aldsgd.tasks import personalised, task_of
+from aldsgd.trainers import trainer_for
 from aldsgd.training import Trainer
-from aldsgd.virtual import trainer_for
 from aldsgd.watching import Lines, TensorBoard, bar, everyone
 from aldsgd.world import World, join
 from baselines import registry

@@ -12,7 +12,7 @@ What:     one factor at a time around AL-DSGD on D-PSGD (own mini-batch, argmin,
           Not among the runs: judges running average, chance, second draw (``experiments.judges``), gradient, shared;
           selection rank; weight, force, best and degree alone (``experiments.ablation``); other conditions.
 Command:  python -m experiments.who_leads --data DIR
-Hardware: one CPU core; 390 runs of about 1.5 s. Without a rate (``experiments.leader_rates``) a method is left out.
+Hardware: one CPU core; 450 runs of about 1.5 s. Without a rate (``experiments.leader_rates``) a method is left out.
 Expect:   criterion, written before the runs: of the rules that know something (not the controls), the one with the
           largest mean over the three conditions of the gain in worst-worker accuracy over D-PSGD, paired by seed, seeds
           0-9; within 0.05 points the one with less modelled computation. It is then confirmed on seeds 20-29, which

@@ -15,7 +15,7 @@ PLACE = "one high"
 def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "faults")
-    found = list(cells(runs))
+    found = cells(runs)
     faults = list(dict.fromkeys(fault for _, fault, place, defence in found if place == PLACE and defence == "none"))
     methods = list(dict.fromkeys(method for method, *_ in found))
     defences = list(dict.fromkeys(defence for _, _, place, defence in found if place))
@@ -23,11 +23,11 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
     value = "points that the mean honest worker loses"
     with style.sheet(width):
         fig, (panels,) = style.grid(1, 2, 3.6, 2.4)
-        shown = {m: [interval_of(losses(runs, m, fault, PLACE, "none")) for fault in faults] for m in methods}
+        shown = {m: [interval_of(losses(found, m, fault, PLACE, "none")) for fault in faults] for m in methods}
         categories(panels[0], faults, shown, value, flat=True)
         panels[0].set_title("no defence")
         for fault in defended[:1]:
-            pair = {m: [interval_of(losses(runs, m, fault, PLACE, d)) for d in defences] for m in (REFERENCE, LED)}
+            pair = {m: [interval_of(losses(found, m, fault, PLACE, d)) for d in defences] for m in (REFERENCE, LED)}
             categories(panels[1], defences, pair, value, flat=True)
             panels[1].set_title(f"{fault}, by defence")
         for axes in panels:

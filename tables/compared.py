@@ -29,9 +29,7 @@ def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: 
             {
                 name: label,
                 "seeds": Cell(len(own)),
-                "worst worker": unit.show(own.interval("worst")),
-                "mean worker": unit.show(own.interval("mean")),
-                "averaged model": unit.show(own.interval("averaged")),
+                **ends(own, unit),
                 f"worst, less {REFERENCE}'s": unit.gain(own.less(other, "worst")),
                 f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
                 **on_own_labels(runs, own),
@@ -39,6 +37,12 @@ def compare(root: Path, name: str, extra: Extra = lambda runs, label: {}, note: 
             }
         )
     return table(caption(runs, note, words(unit)), rows)
+
+
+def ends(own: Runs, unit: Unit) -> dict[str, Cell]:
+    """Where the runs of a label end."""
+    titles = {"worst": "worst worker", "mean": "mean worker", "averaged": "averaged model"}
+    return {title: unit.show(own.interval(column)) for column, title in titles.items()}
 
 
 def best_and_released(runs: Experiment, label: str) -> dict[str, Cell]:

@@ -15,8 +15,11 @@ LIES = ("random", "scaled", "flipped")
 #: Points within which an interval refutes that there is a difference.
 NEAR = 1.0
 
+#: (method, fault, place, defence) -> runs.
+Cells = Mapping[tuple[str, str, str, str], Runs]
 
-def cells(runs: Experiment) -> dict[tuple[str, str, str, str], Runs]:
+
+def cells(runs: Experiment) -> Cells:
     """(method, fault, place, defence) -> runs; place "" where nobody is faulty."""
     found = {}
     for label in runs.labels:
@@ -38,10 +41,9 @@ def ends(runs: Runs, faulty, which: str = "mean") -> dict[int, float]:
     return {seed: honest(run, faulty, which) for seed, run in runs.by_seed.items()}
 
 
-def losses(runs: Experiment, method: str, fault: str, place: str, defence: str) -> dict[int, float]:
+def losses(known: Cells, method: str, fault: str, place: str, defence: str) -> dict[int, float]:
     """seed -> what the mean honest worker has less than the same workers under the same method with neither fault nor
     defence; empty where one of the two was not run."""
-    known = cells(runs)
     own, clean = known.get((method, fault, place, defence)), known.get((method, "no fault", "", "none"))
     if not own or not clean or own.labels == clean.labels:
         return {}
@@ -50,9 +52,9 @@ def losses(runs: Experiment, method: str, fault: str, place: str, defence: str) 
     return {seed: before[seed] - after[seed] for seed in set(before) & set(after)}
 
 
-def extra(runs: Experiment, fault: str, place: str = "one high", defence: str = "none") -> Interval | None:
+def extra(known: Cells, fault: str, place: str = "one high", defence: str = "none") -> Interval | None:
     """E: what AL-DSGD on D-PSGD loses to a fault, less what D-PSGD loses to it, paired by seed."""
-    return paired_by_seed(*(losses(runs, method, fault, place, defence) for method in (LED, REFERENCE)))
+    return paired_by_seed(*(losses(known, method, fault, place, defence) for method in (LED, REFERENCE)))
 
 
 def verdict_of(found: Interval | None) -> str:
@@ -73,10 +75,11 @@ def verdict(found: Mapping[str, Interval | None]) -> str:
 def faults(root: Path, name: str) -> Table:
     """One row a label: the honest workers, what they lose, and that less D-PSGD's loss under the same fault."""
     runs, rows = Experiment(root, name), []
-    for (method, fault, place, defence), own in cells(runs).items():
+    known = cells(runs)
+    for (method, fault, place, defence), own in known.items():
         faulty = own[0].run.config.get("faulty") or ()
-        lost = losses(runs, method, fault, place, defence)
-        plain = losses(runs, REFERENCE, fault, place, defence) if method != REFERENCE else {}
+        lost = losses(known, method, fault, place, defence)
+        plain = losses(known, REFERENCE, fault, place, defence) if method != REFERENCE else {}
         led = [run.meta["extra"].get("faults", {}).get("led_near") for run in own.by_seed.values()]
         rows.append(
             {
@@ -89,7 +92,7 @@ def faults(root: Path, name: str) -> Table:
                 "liar leads (%)": Cell(None if None in led else 100 * sum(led) / len(led), "{:.0f}".format),
             }
         )
-    lies = {fault: extra(runs, fault) for fault in LIES}
+    lies = {fault: extra(known, fault) for fault in LIES}
     shown = "; ".join(f"{fault} {PERCENT.show(found)} ({verdict_of(found)})" for fault, found in lies.items() if found)
     note = (
         "Accuracy of the workers that are not faulty. Lost: the same workers under the same method with neither fault "

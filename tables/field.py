@@ -9,6 +9,7 @@ from aldsgd.links import COUNTED, Link
 from aldsgd.runs import Run
 from aldsgd.statistics import Interval, mean_interval, paired_by_seed
 from tables.base import REFERENCE, Cell, Table, Unit, caption, mean_only, table
+from tables.links import mean_at
 from tables.query import Experiment, Runs
 
 #: Links by what they are called; 50 us a message.
@@ -37,15 +38,6 @@ def spent_by(along: str) -> Callable[[Run], np.ndarray]:
     return lambda run: seconds_on(run, LINKS[along])
 
 
-def reached(run: Run, spent: np.ndarray, budget: float) -> float:
-    """The mean worker's metric where so much is spent: on the line between two tests, NaN before the first; who has
-    ended before stands there with its end."""
-    values = run.network[f"mean_{run.metrics[0]}"].to_numpy(dtype=float)
-    if budget >= spent[-1]:
-        return float(values[-1])
-    return float(np.interp(budget, spent, values, left=np.nan))
-
-
 def reference(runs: Experiment) -> Runs:
     """The runs of D-PSGD as it is: on one graph, without momentum."""
     found = runs.select(method="dpsgd", graphs=1)
@@ -60,9 +52,9 @@ def budget_of(runs: Experiment, along: str) -> float:
 
 
 def at_budget(runs: Experiment, label: str, along: str) -> dict[int, float]:
-    """seed -> the mean worker when the budget is spent."""
+    """seed -> the mean worker when the budget is spent; who has ended before stands there with its end."""
     budget = budget_of(runs, along)
-    return {entry.seed: reached(entry.run, spent_by(along)(entry.run), budget) for entry in runs.of(label)}
+    return {entry.seed: mean_at(entry.run, spent_by(along)(entry.run), budget) for entry in runs.of(label)}
 
 
 def field(root: Path, name: str) -> Table:

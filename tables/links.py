@@ -1,6 +1,6 @@
 """The modelled time of a recorded run on another link; nothing is trained again for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,13 +61,15 @@ def at_equal_bytes(ours: Mapping[int, Run], theirs: Mapping[int, Run]) -> tuple[
         pair = ours[seed], theirs[seed]
         spent = min(run.final["logical_bytes"] for run in pair)
         for values, run in zip(found, pair, strict=True):
-            values[seed] = accuracy_at(run, spent)
+            values[seed] = mean_at(run, run.network["logical_bytes"].to_numpy(), spent, np.nan)
     return found
 
 
-def accuracy_at(run: Run, sent: float) -> float:
-    """The mean worker's metric when ``sent`` logical bytes had been sent, on the line between two tests; NaN beyond
-    the last or before the first."""
-    rows = run.network
-    values, spent = rows[f"mean_{run.metrics[0]}"], rows["logical_bytes"]
-    return float(np.interp(sent, spent, values, left=np.nan, right=np.nan))
+def mean_at(run: Run, spent: Sequence[float], at: float, beyond: float | None = None) -> float:
+    """The mean worker's metric when so much is spent, on the line between two tests.
+
+    spent: by each tested epoch, ascending. NaN before the first; ``beyond`` the last, None for what it ended with.
+    """
+    values = run.network[f"mean_{run.metrics[0]}"].to_numpy(dtype=float)
+    end = values[-1] if beyond is None else beyond
+    return float(end if at > spent[-1] else np.interp(at, spent, values, left=np.nan))

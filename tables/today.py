@@ -20,6 +20,7 @@ from tables.base import (
     table,
     words,
 )
+from tables.compared import ends
 from tables.query import Experiment, Runs, Unmeasured, experiment
 
 #: Methods that are no corrector of drift.
@@ -39,9 +40,7 @@ def compare_today(root: Path, name: str) -> Table:
         found = {
             name: label,
             "seeds": Cell(len(own)),
-            "worst worker": unit.show(own.interval("worst")),
-            "mean worker": unit.show(own.interval("mean")),
-            "averaged model": unit.show(own.interval("averaged")),
+            **ends(own, unit),
             f"mean, less {REFERENCE}'s": unit.gain(own.less(other, "mean")),
             f"averaged, less {REFERENCE}'s": unit.gain(own.less(other, "averaged")),
         }

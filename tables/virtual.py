@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aldsgd.statistics import MIN_PAIRS, Interval, mean_interval
+from aldsgd.statistics import MIN_PAIRS, Interval, mean_interval, paired_by_seed, verdict
 from experiments.configuration import DEFAULTS
 from experiments.staleness import ANY_AGE
 from experiments.stragglers import FORMS
-from tables.base import Cell, Table, Unit, caption, mean_only, table, words
+from tables.base import Cell, Table, Unit, caption, mean_only, plus_minus, scaled, table, words
 from tables.query import Experiment, Runs
 
 FADING = "asynchronous AL-DSGD, fading"
@@ -80,6 +80,11 @@ def shown_factor(log: Interval) -> str:
     return f"{math.exp(log.mean):.2f}{spread}"
 
 
+def gradients(own: Runs) -> float | None:
+    """Gradients of all workers together, the mean over seeds."""
+    return float(np.mean([entry.run.final["gradients"] for entry in own])) if own else None
+
+
 def stragglers(root: Path, name: str) -> Table:
     """Every method under every condition, less its synchronous form, and leaders less the same without them."""
     runs = Experiment(root, name)
@@ -92,7 +97,7 @@ def stragglers(root: Path, name: str) -> Table:
             {
                 name: label,
                 "seeds": Cell(len(own)),
-                "gradients": Cell(float(np.mean([e.run.final["gradients"] for e in own])), "{:.0f}".format),
+                "gradients": Cell(gradients(own), "{:.0f}".format),
                 "mean worker": unit.show(own.interval("mean")),
                 "worst worker": unit.show(own.interval("worst")),
                 "mean, less its synchronous form's": unit.gain(
@@ -115,10 +120,6 @@ def scale(root: Path, name: str) -> Table:
     """Every method with every number of workers, less its synchronous form, and how many gradients it makes of that."""
     runs = Experiment(root, name)
     unit, rows = Unit.of(runs), []
-
-    def gradients(own: Runs) -> float | None:
-        return float(np.mean([entry.run.final["gradients"] for entry in own])) if own else None
-
     for label in runs.labels:
         own = runs.of(label)
         waiting = beside(runs, label, FORMS.get(own[0].variant))
@@ -134,8 +135,25 @@ def scale(root: Path, name: str) -> Table:
                 "mean, less its synchronous form's": unit.gain(own.less(waiting, "mean")),
             }
         )
-    note = "All runs have the same virtual time for each worker; gradients: of all workers together."
+    told = [growth(runs, variant) for variant in runs.variants if variant in FORMS]
+    note = (
+        "All runs have the same virtual time for each worker; gradients: of all workers together. What not waiting "
+        f"gains with the most workers, less that with the fewest, points of the mean worker: {'; '.join(told)}."
+    )
     return table(caption(runs, note, words(unit)), rows)
+
+
+def growth(runs: Experiment, variant: str) -> str:
+    """How the gain of a method over its synchronous form grows with the number of workers, by the criterion of the
+    script: where the interval of the difference lies above zero."""
+    by_size = {}
+    for n in sorted(runs.field("workers")):
+        own, waiting = (runs.select(variant=each, workers=n).values("mean") for each in (variant, FORMS[variant]))
+        by_size[n] = {seed: own[seed] - waiting[seed] for seed in set(own) & set(waiting)}
+    grown = paired_by_seed(by_size[max(by_size)], by_size[min(by_size)]) if len(by_size) > 1 else None
+    if grown is None:
+        return f"{variant} not measured"
+    return f"{variant} {plus_minus(scaled(grown, 100), '+')} ({verdict(grown) or 'no difference shown'})"
 
 
 def losses(root: Path, name: str) -> Table:

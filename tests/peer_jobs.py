@@ -10,7 +10,7 @@ import numpy as np
 from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.topology import Topology
-from aldsgd.virtual import trainer_for
+from aldsgd.trainers import trainer_for
 from aldsgd.world import World
 from baselines.adpsgd import ADPSGD
 from baselines.async_server import AsynchronousServer

@@ -21,6 +21,7 @@ from aldsgd.training import Trainer
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution
 from experiments.runner import train_run
+from tests.crashing import Crash, crash
 from tests.killed_run import RUN, RUNS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,10 +29,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Commits at which the text of a step named what it judges by; a few recorded runs are of theirs.
 JUDGED = ("bfd2632", "3b9fa70")
-
-
-class Crash(Exception):
-    pass
 
 
 def test_the_exchanges_of_recorded_runs_have_the_hash_that_was_recorded():
@@ -78,15 +75,7 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path, changes):
     unhit = trainer(**changes)
     expected = unhit.run()
     crashed, kept = trainer(**changes), tmp_path / "run"
-
-    def crash(epoch, *rest, train=crashed.train_epoch):
-        if epoch == 4:
-            raise Crash
-        return train(epoch, *rest)
-
-    crashed.train_epoch = crash
-    with pytest.raises(Crash):
-        crashed.run(checkpoints=kept, checkpoint_every=2)
+    crash(crashed, kept, 4, 2)
     resumed, told = trainer(**changes), []
     # What a crash leaves of the workers must not matter.
     for name in ("x", *resumed.algorithm.state):
@@ -120,15 +109,7 @@ def test_what_a_method_remembers_is_in_its_checkpoint(tmp_path, method):
     unhit = trainer(**changes)
     unhit.run()
     crashed = trainer(**changes)
-
-    def crash(epoch, *rest, train=crashed.train_epoch):
-        if epoch == 3:
-            raise Crash
-        return train(epoch, *rest)
-
-    crashed.train_epoch = crash
-    with pytest.raises(Crash):
-        crashed.run(checkpoints=tmp_path / "run", checkpoint_every=1)
+    crash(crashed, tmp_path / "run", 3)
     resumed = trainer(**changes)
     for name in ("x", *resumed.algorithm.state):  # what a crash leaves must not matter
         getattr(resumed.state, name).fill_(torch.nan)

@@ -18,7 +18,8 @@ from aldsgd.graphs import ring
 from aldsgd.leaders import ALDSGD
 from aldsgd.rows import untrained
 from aldsgd.settings import Settings
-from aldsgd.training import Trainer, train
+from aldsgd.trainers import train
+from aldsgd.training import Trainer
 from aldsgd.workers import Workers, initial_model
 from baselines.dpsgd import DPSGD
 from baselines.single import Single

@@ -17,7 +17,8 @@ from aldsgd.records import RunStore, columns
 from aldsgd.settings import Settings
 from aldsgd.streams import rng
 from aldsgd.tasks import CLASSIFICATION
-from aldsgd.training import Trainer, train
+from aldsgd.trainers import train
+from aldsgd.training import Trainer
 from aldsgd.workers import Workers, initial_model
 from baselines.allreduce import AllReduce
 from baselines.single import Single

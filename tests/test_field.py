@@ -23,7 +23,8 @@ from experiments.runner import prepare
 from experiments.scales import TUNING_SEED, method
 from experiments.today import BASES, CPU_TODAY, chosen
 from experiments.today_rates import CHOSEN
-from tables.field import LINKS, reached, seconds_on
+from tables.field import LINKS, seconds_on
+from tables.links import mean_at
 from tables.prose import NUMBER
 from tables.query import Experiment
 from tables.rates import chosen as best_of
@@ -68,9 +69,9 @@ def test_time_on_any_link_follows_from_the_counted_one(label):
 def test_what_is_reached_at_a_budget():
     network = pd.DataFrame({"mean_accuracy": [0.2, 0.4, 0.8]})
     run, spent = SimpleNamespace(metrics=["accuracy"], network=network), np.array([10.0, 20.0, 40.0])
-    assert [reached(run, spent, at) for at in (10, 15, 30, 40, 1000)] == pytest.approx([0.2, 0.3, 0.6, 0.8, 0.8])
-    assert np.isnan(reached(run, spent, 9.9))
-    assert reached(run, np.zeros(3), 5.0) == 0.8  # who never sends
+    assert [mean_at(run, spent, at) for at in (10, 15, 30, 40, 1000)] == pytest.approx([0.2, 0.3, 0.6, 0.8, 0.8])
+    assert np.isnan(mean_at(run, spent, 9.9))
+    assert mean_at(run, np.zeros(3), 5.0) == 0.8  # who never sends
 
 
 def test_every_method_of_the_repository_is_in_the_field():
@@ -111,7 +112,7 @@ def test_the_sentences_on_links_say_what_the_runs_say():
         values = {}
         for label in runs.labels:
             own = sorted(runs.of(label), key=lambda entry: entry.seed)
-            values[label] = np.array([reached(entry.run, seconds_on(entry.run, link), budget) for entry in own])
+            values[label] = np.array([mean_at(entry.run, seconds_on(entry.run, link), budget) for entry in own])
         best = max(values, key=lambda label: np.nan_to_num(values[label].mean()))
         alike = [
             label for label, own in values.items()

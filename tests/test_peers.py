@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aldsgd.errors import ConfigError
-from aldsgd.virtual import trainer_for
+from aldsgd.trainers import trainer_for
 from experiments.configuration import RunConfig
 from tests.processes import launch
 from tests.test_virtual import BASE, DATA

@@ -13,7 +13,8 @@ from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
 from aldsgd.settings import Settings
 from aldsgd.tasks import PERSONALISED
-from aldsgd.training import Trainer, train
+from aldsgd.trainers import train
+from aldsgd.training import Trainer
 from baselines.dpsgd import DPSGD
 from baselines.single import Single
 from experiments import compare, run

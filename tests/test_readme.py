@@ -15,11 +15,15 @@ from aldsgd.errors import ConfigError
 from aldsgd.graphs import paper_set
 from aldsgd.leaders import ALDSGD
 from aldsgd.paper_graphs import PAPER
-from aldsgd.training import Settings, Trainer, train
+from aldsgd.settings import Settings
+from aldsgd.trainers import train
+from aldsgd.training import Trainer
 from aldsgd.workers import initial_model
 from baselines.dpsgd import DPSGD
 from experiments.options import TIMEOUT, run_parser
+from tables import faults
 from tables.prose import NUMBER, Numbers
+from tables.query import Experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -171,3 +175,22 @@ def test_every_option_that_a_page_names_exists():
             known = run_parser("", words).format_help()
             for word in words:
                 assert f"{word} " in known or f"{word}\n" in known, (path, word)
+
+
+def test_what_the_readme_says_in_words_is_what_the_records_say():
+    """A leader that lies; old leaders."""
+    results = ROOT / "results"
+    known = faults.cells(Experiment(results, "faults"))
+    found = {lie: faults.extra(known, lie) for lie in faults.LIES}
+    assert {lie: faults.verdict_of(interval) for lie, interval in found.items()} == {
+        "random": "refuted", "scaled": "open", "flipped": "confirmed",
+    }  # fmt: skip
+    assert faults.verdict(found) == "open" and found["random"].high < 0
+    for name in ("stragglers", "staleness"):
+        rows = paper_tables.table(name, results).rows
+        any_age = rows[rows[name].str.startswith("asynchronous AL-DSGD, any age")]
+        assert len(any_age) >= 3 and not any("better" in str(cell) for cell in any_age["mean, less ADSGD's"])
+    bounded = next(
+        e.run.config for e in Experiment(results, "staleness") if e.label == "asynchronous AL-DSGD, delay 16"
+    )
+    assert bounded["latency"] / bounded["compute_seconds"] == pytest.approx(16) and bounded["age_limit"] < 16

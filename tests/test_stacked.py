@@ -34,7 +34,8 @@ from aldsgd.settings import Settings
 from aldsgd.stacked import obstacle
 from aldsgd.step import Exchange, Gossip, Step
 from aldsgd.tasks import CLASSIFICATION
-from aldsgd.training import Trainer, train
+from aldsgd.trainers import train
+from aldsgd.training import Trainer
 from aldsgd.workers import Workers
 from baselines.allreduce import AllReduce
 from baselines.annealed import AnnealedConsensus

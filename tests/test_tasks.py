@@ -20,7 +20,8 @@ from aldsgd.leaders import ALDSGD
 from aldsgd.records import columns
 from aldsgd.rows import lent
 from aldsgd.settings import Settings
-from aldsgd.training import Trainer, train
+from aldsgd.trainers import train
+from aldsgd.training import Trainer
 from baselines.dpsgd import DPSGD
 from baselines.single import Single
 

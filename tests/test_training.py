@@ -19,7 +19,8 @@ from aldsgd.links import AllReduce as Ring
 from aldsgd.links import Link, Pairs
 from aldsgd.records import CLOCK_COLUMNS
 from aldsgd.settings import Settings
-from aldsgd.training import Trainer, train
+from aldsgd.trainers import train
+from aldsgd.training import Trainer
 from aldsgd.workers import Workers, initial_model
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD, ReleasedDPSGD

@@ -21,9 +21,10 @@ from aldsgd.links import AllReduce, Link, Pairs
 from aldsgd.local import LocalRule
 from aldsgd.settings import Settings
 from aldsgd.step import Exchange, Gossip, Meter, Step
-from aldsgd.virtual import trainer_for
+from aldsgd.trainers import trainer_for
 from baselines.async_server import AsynchronousServer
 from experiments.configuration import RunConfig
+from tests.crashing import crash
 
 AT_ONCE = dict(latency=0.0, bandwidth=1e300)
 BASE = RunConfig(
@@ -218,10 +219,6 @@ FAULTY = dict(
 )  # fmt: skip
 
 
-class Crash(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     "changes",
     [FAULTY, dict(method="async_server", workers=4, epochs=5, times="pareto", message_loss=0.3, model="resnet_small",
@@ -232,15 +229,7 @@ def test_the_same_seed_gives_the_same_events_also_after_a_crash(tmp_path, change
     unhit = trainer(**changes)
     expected = unhit.run().rows
     crashed = trainer(**changes)
-
-    def crash(epoch, *rest, train=crashed.train_epoch):
-        if epoch == 3:
-            raise Crash
-        return train(epoch, *rest)
-
-    crashed.train_epoch = crash
-    with pytest.raises(Crash):
-        crashed.run(checkpoints=tmp_path / "run", checkpoint_every=1)
+    crash(crashed, tmp_path / "run", 3)
     again = trainer(**changes)
     found = again.run(checkpoints=tmp_path / "run", checkpoint_every=1).rows
     clocks = ("seconds_compute", "seconds_mixing", "seconds_evaluation")

@@ -18,7 +18,7 @@ from aldsgd.datasets import load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.topology import Topology
-from aldsgd.virtual import trainer_for
+from aldsgd.trainers import trainer_for
 from aldsgd.world import join
 from baselines.adpsgd import ADPSGD
 from experiments.bench.common import place, save

@@ -19,7 +19,7 @@ import torch
 
 from aldsgd.data import steps_per_epoch
 from aldsgd.datasets import load
-from aldsgd.virtual import trainer_for
+from aldsgd.trainers import trainer_for
 from experiments.bench.common import place, save
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
