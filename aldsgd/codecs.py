@@ -149,8 +149,9 @@ def only_(row: Tensor, places: Tensor) -> Tensor:
 def largest(row: Tensor, count: int) -> Tensor:
     """Places (count,) of the entries that are largest in magnitude.
 
-    On a CPU those of long rows are sought among the entries above a guessed quantile, block by block, which takes a
-    fifth of a whole ``topk``'s time. Where the guess was too high, or the row is short or on a GPU: a whole ``topk``.
+    On a CPU those of long rows are sought among the entries above a guessed quantile, block by block, sooner than by a
+    whole ``topk`` (``experiments.bench.methods``), which is left where the guess was too high, for short rows, and on a
+    GPU.
     """
     if len(row) >= 2 * BLOCK and not row.is_cuda:
         expected = count * SAMPLE / len(row)

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from aldsgd import models
-from aldsgd.codecs import QSGD, RandomSparse, Sign, Sparse, uniform
+from aldsgd.codecs import QSGD, RandomSparse, Sign, Sparse, largest, only_, uniform
 from aldsgd.graphs import paper_graph
 from aldsgd.settings import Settings
 from baselines.dpsgd import DPSGD
@@ -76,6 +76,24 @@ def compression(repeats: int) -> list[dict]:
     return rows
 
 
+def parts_of_topk(repeats: int) -> list[dict]:
+    """What top-k spends on 8 x 11.2 M: finding the places, and zeros but there; beside a whole ``torch.topk``."""
+    torch.manual_seed(0)
+    source, count = torch.randn(8, PARAMETERS), PARAMETERS // 100
+    target, places = torch.empty_like(source), [largest(own, count) for own in source]
+    found = medians(
+        {
+            "copy": lambda: target.copy_(source),
+            "find": lambda: [largest(own, count) for own in source],
+            "keep": lambda: [only_(own, at) for own, at in zip(target, places, strict=True)],
+            "whole": lambda: [own.abs().topk(count, sorted=False) for own in source],
+        },
+        repeats,
+    )
+    named = {"find": "finding the places", "keep": "zeros but there", "whole": "a whole torch.topk instead"}
+    return [row(f"top-k, 1 %: {name} / a copy", found[part], found["copy"]) for part, name in named.items()]
+
+
 def wire() -> list[dict]:
     """Bytes of a packed row against a count by hand."""
     drawn = torch.randn(PARAMETERS, generator=torch.Generator().manual_seed(0))
@@ -91,7 +109,8 @@ def wire() -> list[dict]:
 def run(options: argparse.Namespace) -> None:
     """All parts; prints the table and writes ``bench/methods.csv``."""
     path, rows = place(options.results, "methods.csv", False), []
-    for part in (wire, lambda: compression(options.repeats), lambda: training(options.repeats)):
+    parts = (compression, parts_of_topk, training)
+    for part in (wire, *(partial(part, options.repeats) for part in parts)):
         new = part()
         show(new)
         rows += new
