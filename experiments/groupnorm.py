@@ -2,7 +2,7 @@
 
 What:     D-PSGD, AL-DSGD with three graphs and all-reduce with GroupNorm in place of BatchNorm, each at its own best
           rate; 8 workers on the paper's 53.8 % graph, five seeds. No policy of statistics is mixed into any model.
-          mid: all of CIFAR-10, an eight-layer ResNet, 20 epochs.
+          mid: all of CIFAR-10, an eight-layer ResNet, 12 epochs.
 Command:  python -m experiments.groupnorm --preset mid --data DIR
 Hardware: one CPU core; 15 runs; not run yet.
 Expect:   where BatchNorm does not matter, the differences of ``final_accuracy``.

@@ -3,7 +3,7 @@
 What:     D-PSGD, AL-DSGD with one and with three graphs, and all-reduce, each worker with Nesterov momentum 0.9 of its
           own and the rate on a cosine to zero, each method at its own best rate; 8 workers on the paper's 53.8 %
           graph, five seeds. The paper trains without momentum.
-          mid: all of CIFAR-10, an eight-layer ResNet, 20 epochs.
+          mid: all of CIFAR-10, an eight-layer ResNet, 12 epochs.
 Command:  python -m experiments.momentum --preset mid --data DIR
 Hardware: one CPU core; 20 runs; not run yet.
 Expect:   open.
