@@ -1,10 +1,10 @@
 """What the presets stand for, and the methods side by side: shared settings, so that equal runs are trained once.
 
-smoke: the bundled digits, seconds. cpu: real images, a small network, a subset and few epochs, for two CPU cores.
-mid: all of CIFAR-10, a network that learns, 20 epochs (12 for breadth), CPU hours. paper: the released code's setting. Learning rates:
-the paper's was tuned for D-PSGD and reused for every method, and so are those here: of each data set's grid, the one at
-which D-PSGD's mean worker ends best with a seed that no experiment uses (``experiments.tuning``); each method's own is
-in ``experiments.rates``. They drop by 10 at half and at three quarters, as the paper's do.
+smoke: the bundled digits, seconds. cpu: real images, a small network, a subset and few epochs, for two CPU cores. mid:
+all of CIFAR-10, a network that learns, 20 epochs (12 for breadth), CPU hours. paper: the released code's setting.
+Learning rates: the paper's was tuned for D-PSGD and reused for every method, and so are those here: of each data set's
+grid, the one at which D-PSGD's mean worker ends best with a seed that no experiment uses (``experiments.tuning``); each
+method's own is in ``experiments.rates``. They drop by 10 at half and at three quarters, as the paper's do.
 """
 
 from collections.abc import Callable
