@@ -22,11 +22,13 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from aldsgd.cache import replace_file
+from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
 from aldsgd.records import CLOCK_COLUMNS, RunStore, check_folder
 from aldsgd.streams import rng
@@ -52,9 +54,11 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 #: Seconds after which a run counts as one that hangs.
 HANG = 300
 #: Latest seconds at which a start is killed.
-LATEST = 1.5
+LATEST = 0.7
 #: One of so many runs is made once more without a kill.
 AGAIN = 10
+#: What is counted beside the records that are wrong.
+COUNTED = ("R = 1", "R = 2", "starts", "kills", "failed", "hangs", "compared")
 
 
 def drawn(seed: int, number: int) -> tuple[RunConfig, int]:
@@ -206,8 +210,10 @@ def main(_session: Session) -> None:
     check_folder(root / "runs", root)
     if any((root / "runs").iterdir()):
         raise ConfigError(f"{root} holds runs already; name an empty folder")
-    from experiments import runner  # noqa: F401 - loads torch before anything is forked
-
+    # What every run would load, before anything is forked; torch's first optimizer loads torch's compiler.
+    for name in ("experiments.runner", "sklearn.datasets", "torch._dynamo"):
+        import_module(name)
+    made_with = environment()
     counts, bad, began = Counter(), Counter(), time.perf_counter()
     for number in range(options.runs):
         (config, processes), draws = drawn(options.seed, number), rng("soak", options.seed, number, 1)
@@ -225,11 +231,17 @@ def main(_session: Session) -> None:
             bad[fault] += 1
             print(f"run {number}: {fault}: {' '.join(words(config, root))}", flush=True)
         if (number + 1) % 25 == 0 or number + 1 == options.runs:
-            found = {"runs": number + 1, "seed": options.seed, **counts, "wrong": dict(bad)}
-            found["minutes"] = round((time.perf_counter() - began) / 60, 1)
+            found = {
+                "runs": number + 1,
+                "seed": options.seed,
+                **dict.fromkeys(COUNTED, 0),
+                **counts,
+                "wrong": dict(bad),
+            }
+            found |= {"minutes": round((time.perf_counter() - began) / 60, 1), "environment": made_with}
             text = json.dumps(found, indent=1) + "\n"
             replace_file(root / "soak.json", lambda path, text=text: path.write_text(text, encoding="utf-8"))
-            print(json.dumps(found), flush=True)
+            print(json.dumps({k: v for k, v in found.items() if k != "environment"}), flush=True)
     if bad or counts["hangs"]:
         raise ConfigError(f"{sum(bad.values())} records are wrong, {counts['hangs']} starts hung; see the lines above")
 

@@ -13,12 +13,14 @@ from tables.flat import flat
 from tables.primary import primary
 from tables.promises import promises
 from tables.refused import refused
+from tables.soak import soak
 from tables.today import leaders_today
 
 #: Tables that are no experiment's.
 ACROSS = {
     "claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost, "flat": flat,
     "promises": promises, "leaders_today": leaders_today, "refused": refused,
+    "soak": soak,
 }  # fmt: skip
 
 
