@@ -29,6 +29,5 @@ def soak(root: Path) -> Table:
         minutes, cpu = found["minutes"], found["environment"]["hardware"]["cpu"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be read ({error!r}); python -m experiments.soak writes such a file") from None
-    return table(
-        f"Short runs of every kind, killed at random: {minutes:g} minutes on two cores of a machine, {cpu}.", rows
-    )
+    caption = f"Short runs of every kind, killed at random: {minutes:g} minutes on two cores of {cpu}."
+    return table(caption, rows)
