@@ -150,12 +150,13 @@ class Start:
 
 
 def trained(config: RunConfig, processes: int, results: Path, kills: list[tuple[float, int]], counts: Counter) -> None:
-    """Start a run until it is complete; each of ``kills``, (seconds, signal), ends a start if it comes in time."""
-    record = config.record()
+    """Start a run until one start ends by itself; each of ``kills``, (seconds, signal), ends a start if it comes in
+    time. One killed after its record was complete is started again too: that clears away what it had no time to."""
     for delay, sign in [*kills, (None, None)]:
         start = Start(config, processes, results)
         counts["starts"] += 1
-        if not start.wait(HANG if delay is None else delay):
+        ended = start.wait(HANG if delay is None else delay)
+        if not ended:
             counts["hangs" if delay is None else "kills"] += 1
             start.kill(signal.SIGKILL if delay is None else sign)
             if not start.wait(HANG):
@@ -166,7 +167,7 @@ def trained(config: RunConfig, processes: int, results: Path, kills: list[tuple[
             counts["failed"] += 1
             print(f"run {config.seed}: exit codes {start.codes}: {start.text()[-300:]}", flush=True)
         start.said.close()
-        if RunStore(results).load(record) is not None:
+        if ended and RunStore(results).load(config.record()) is not None:
             return
 
 
