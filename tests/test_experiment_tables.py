@@ -63,6 +63,14 @@ def test_every_experiment_has_a_table_and_a_figure(smoke, tmp_path):
         assert {f"{name}.pdf", f"{name}.png"} <= written
 
 
+def test_smoke_presets_are_small(smoke):
+    configs = [run.config for run in RunStore(smoke).runs()]
+    assert 100 < len(configs) < 400
+    small = ("mlp", "mlp_narrow", "logistic", "resnet_small_gn")
+    assert {config["model"] for config in configs} <= set(small)
+    assert max(config["epochs"] * (config["train_images"] + config["test_images"]) for config in configs) <= 1280
+
+
 def test_figures_and_tables_come_back_byte_for_byte(smoke, tmp_path):
     for folder in ("first", "second"):
         for name in ("convergence", "sensitivity", "baseline_audit"):

@@ -21,7 +21,6 @@ from aldsgd.differences import label_noise, scaled
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse
 from aldsgd.links import Pairs
-from aldsgd.listings import write_experiment
 from aldsgd.neighbourhood import Neighbourhood
 from aldsgd.records import RunStore, key
 from baselines.registry import VARIANTS
@@ -30,7 +29,7 @@ from experiments.configuration import RunConfig
 from experiments.heterogeneous import spread_rates
 from experiments.options import Execution
 from experiments.pool import Pool
-from experiments.runner import check, refuse_failed, train_run, work
+from experiments.runner import check, refuse_failed, work
 from experiments.scales import CPU_CIFAR10, EVERY
 
 ROOT = Path(__file__).parents[1]
@@ -43,18 +42,6 @@ def execution(root: Path) -> Execution:
 
 def plan(preset="smoke", seeds=None):
     return runner.plan(runner.EXPERIMENTS, Namespace(preset=preset, seeds=seeds, link=None))
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """Every run of every smoke preset with seed 0, trained in this process, and its lists."""
-    root = tmp_path_factory.mktemp("smoke")
-    entries, store = plan(seeds=[0]), RunStore(root)
-    for _, _, config in runner.missing(entries, store):
-        train_run(store, config, execution(root))
-    for name, runs in entries.items():
-        write_experiment(root, name, "smoke", [(label, seed, config.record()) for label, seed, config in runs])
-    return root
 
 
 def test_one_script_as_a_command(tmp_path):
@@ -134,8 +121,8 @@ def test_a_failing_run_is_reported_and_the_others_go_on(tmp_path, capsys):
     assert RunStore(tmp_path).load(good.record()) is not None
 
 
-def test_the_estimate_is_the_median_of_runs_of_the_same_kind(smoke):
-    clock = runner.Clock(RunStore(smoke))
+def test_the_estimate_is_the_median_of_runs_of_the_same_kind(tmp_path):
+    clock = runner.Clock(RunStore(tmp_path))
     config = CPU_CIFAR10
     assert clock(config) == pytest.approx((8 * 6000 + 4 * 2000 * 3) / 4000)
     for seconds in (10.0, 50.0, 20.0):
@@ -259,11 +246,3 @@ def test_failed_runs_are_one_sentence():
     refuse_failed([(("a", 0, None), None), (("b", 1, None), None)])
     with pytest.raises(ConfigError, match=r"^1 of 2 runs failed; first b, seed 1 \(lost\)"):
         refuse_failed([(("a", 0, None), None), (("b", 1, None), "lost")])
-
-
-def test_smoke_presets_are_small(smoke):
-    configs = [run.config for run in RunStore(smoke).runs()]
-    assert 100 < len(configs) < 400
-    small = ("mlp", "mlp_narrow", "logistic", "resnet_small_gn")
-    assert {config["model"] for config in configs} <= set(small)
-    assert max(config["epochs"] * (config["train_images"] + config["test_images"]) for config in configs) <= 1280
