@@ -11,6 +11,17 @@ from experiments.scales import Entry, method
 
 #: Setting of ``experiments.own_rates`` -> method -> rate.
 OWN: dict[str, dict[str, float]] = {
+    "resnet_small": {
+        "D-PSGD": 1.6,
+        "all-reduce": 0.8,
+        "AL-DSGD, three graphs": 1.6,
+        "AL-DSGD on D-PSGD": 0.8,
+        "D-PSGD, three graphs": 1.6,
+        "MATCHA": 0.2,
+        "AL-DSGD on MATCHA": 0.2,
+        "no exchange": 0.4,
+        "D-PSGD (released schedule)": 0.4,
+    },
     "fashionmnist, identical": {
         "no exchange": 0.1,
         "D-PSGD": 0.2,

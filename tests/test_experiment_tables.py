@@ -157,6 +157,7 @@ def test_own_rates_are_the_best_of_their_grids_and_lie_inside_them():
             assert len(grid) >= 4 and min(grid) < rate < max(grid), (setting, label)
     assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
     assert all(TUNING_SEED not in seeds for seeds in MID_SEEDS.values())
+    assert best["resnet_small, all epochs"] == {"D-PSGD": OWN["resnet_small"]["D-PSGD"]}  # half of it is not better
     assert MID.lr == best["resnet_small"]["D-PSGD"] and MID_FASHION.lr == best["fashionmnist, identical"]["D-PSGD"]
 
 
