@@ -19,8 +19,8 @@ OWN: dict[str, dict[str, float]] = {
         "D-PSGD, three graphs": 1.6,
         "MATCHA": 0.2,
         "AL-DSGD on MATCHA": 0.2,
-        "no exchange": 0.4,
-        "D-PSGD (released schedule)": 0.4,
+        "no exchange": 0.2,
+        "D-PSGD (released schedule)": 0.2,
     },
     "fashionmnist, identical": {
         "no exchange": 0.1,
