@@ -212,6 +212,7 @@ class AsynchronousTrainer(VirtualTrainer):
             self.events.run(t + 1)
             on_step(t, None)
         self.events.settle()
+        self.algorithm.catch_up(self.events)
         self.seconds_compute += time.perf_counter() - began
         pairs = zip(self.total, self.seen, strict=True)
         return torch.tensor([total / seen if seen else math.nan for total, seen in pairs], dtype=torch.float64)
