@@ -183,7 +183,7 @@ class AsynchronousTrainer(VirtualTrainer):
             workers.gradients.add_(workers.parameters, alpha=decay)
         elif decay:
             for i in which:
-                workers.gradients[i].add_(workers.parameters[i], alpha=decay)
+                self.events.directions[i].add_(self.events.places[i], alpha=decay)
         losses = losses.tolist()
         for i, loss in zip(which, losses, strict=True):
             self.total[i] += loss
