@@ -93,7 +93,14 @@ class LocalRule:
         """Go on to the rate of the next step."""
         self.taken += 1
         if self.taken % self.every == 0:
-            self.schedule.step()
+            if self.stepped:
+                self.schedule.step()
+            else:
+                # A schedule is a function of the number of its steps; torch warns where no optimizer's step comes
+                # between, as where a run goes on, and at a worker that is away before its first.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self.schedule.step()
             self._read(self.optimizer)
 
     def _part(self) -> None:
@@ -131,11 +138,8 @@ class LocalRule:
         numbers = [{name: value.item() for name, value in own.items() if not value.ndim} for own in state]
         apart = apart or self.rates is not None or any(own != numbers[0] for own in numbers)
         self.taken, self.optimizer = 0, self._build(apart)
-        with warnings.catch_warnings():
-            # A schedule is a function of the number of its steps; torch warns where no optimizer's step comes between.
-            warnings.simplefilter("ignore")
-            while self.taken < taken:
-                self.next()
+        while self.taken < taken:
+            self.next()
         for i, row in enumerate(self.rows):
             if state[i]["present"]:
                 for name, empty in self.layout.items():

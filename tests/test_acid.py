@@ -99,6 +99,7 @@ def test_both_means_are_conserved_and_the_momentum_speeds_agreement_up_on_a_ring
     assert left["fast"] < left["plain"] / 2
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_crash_changes_nothing(tmp_path):
     changes = dict(method="acid", **UNEVEN, message_loss=0.2, faults=("return:3:0.5:1.5",), epochs=4,
                    precision="float32")  # fmt: skip
