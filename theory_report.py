@@ -23,6 +23,7 @@ from tables.theory_lies import lies_statements
 from tables.theory_lsgd import lsgd_statements
 from tables.theory_mixing import leader_statements, leader_table, spectrum_statements
 from tables.theory_orders import orders_statements, selection_statements
+from tables.theory_staleness import staleness_statements
 from tables.theory_training import assumption_statements, rate_statements, scaling_statements
 from tables.theory_verdicts import Frames, Statement, table
 
@@ -49,6 +50,7 @@ SCRIPTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "theory_scaling": ("Many workers, released order", "as named", ("theory_scaling",)),
     "theory_gossip": ("Today's schedules and drift correctors", "any losses", ()),
     "theory_lies": ("A worker that lies about its loss", "the paper's graphs", ()),
+    "theory_staleness": ("Old copies and old leaders in virtual time", "as named", ()),
     "theory_lsgd": (
         "What LSGD's abstract claims, with EASGD beside it",
         "gradient flow with forces on two wells, an egg box and matrix factorisation",
@@ -63,7 +65,7 @@ OPENING = (
     "Rates are per step, squared, comparable to rho; below one means that the workers agree; `matcha` has budget 0.5. "
     "Levels such as 53.8 % are the paper's graphs; x 3 means three rotating ones. Definitions and derivations: the "
     "docstrings of `aldsgd/theory/spectra.py`, `bounds.py`, `leaders.py`, `orders.py`, `adversary.py`, "
-    "`quadratics.py`, `selection.py`, `gossip.py` and `lies.py`."
+    "`quadratics.py`, `selection.py`, `gossip.py`, `lies.py` and `staleness.py`."
 )
 SMOKE = " Preset smoke only shows that the code runs; no conclusion may be drawn from it."
 
@@ -80,6 +82,7 @@ def statements_of(script: str, frames: Frames, rho: float | None) -> list[Statem
         "theory_scaling": scaling_statements,
         "theory_gossip": gossip_statements,
         "theory_lies": lies_statements,
+        "theory_staleness": staleness_statements,
         "theory_lsgd": lsgd_statements,
     }
     return writer[script](frames)

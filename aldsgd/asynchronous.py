@@ -40,6 +40,9 @@ class Asynchronous(Algorithm):
         """A message arrived at worker or centre i."""
         net.keep(i, message)
 
+    def catch_up(self, net: "Events") -> None:
+        """Bring the models up to now, at the end of an epoch, where they change between events too."""
+
     def helpers(self, i: int) -> tuple[int, ...]:
         """Whose model worker i takes when it comes back without one of its own, in order of preference."""
         return tuple(j for j in range(self.n) if j != i)

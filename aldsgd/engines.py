@@ -102,8 +102,6 @@ class Vmap(Loop):
             parts = matrix.split(sizes, dim=1)
             return [part.view(len(matrix), *p.shape) for part, p in zip(parts, own, strict=True)]
 
-        self.columns = columns
-
         def run(p, x):
             tied = {name: p[k] for name, k in places.items()}
             return functional_call(template, tied, (x,), tie_weights=False)
@@ -138,8 +136,11 @@ class Vmap(Loop):
             return self.gradients(inputs, targets, steps[0])
         if len(which) < MANY:
             return self.some(inputs, targets, steps, which)
-        gradients, losses = self.step(self.columns(self.workers.parameters[which]), inputs, targets)
-        self.workers.gradients[which] = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+        some = torch.tensor(which, device=self.workers.device)
+        # Each parameter for itself: a product of matrices likes weights that lie together.
+        gradients, losses = self.step([part.index_select(0, some) for part in self.parameters], inputs, targets)
+        for place, gradient in zip(self.places, gradients, strict=True):
+            place.index_copy_(0, some, gradient)
         return losses
 
     def outputs(self, inputs):

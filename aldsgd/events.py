@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aldsgd.asynchronous import Asynchronous
@@ -73,6 +72,8 @@ class Events:
         self.ages, self.aged = [0], [[0, 0] for _ in range(rows)]
         self.box: list[dict[int, Message]] = [{} for _ in range(rows)]
         self.pending: list[int] = []
+        # Views that are asked for at every event: making one takes as long as copying the row of a small model.
+        self.models, self.places, self.directions = list(self.x), list(workers.parameters), list(workers.gradients)
         self.first = torch.zeros(1, dtype=torch.int64, device=self.x.device)
         self.size = self.x.shape[1] * self.x.element_size()
 
@@ -119,7 +120,7 @@ class Events:
             self.life[i] += 1
             self.pending = [j for j in self.pending if j != i]
         self.under_way[i] = True
-        self.workers.parameters[i].copy_(self.x[i])
+        self.places[i].copy_(self.models[i])
         self.pending.append(i)
         self.begun[i], self.read[i] = self.now, self.version[i]
         self._at(self.times.end(i, self.count[i], self.now, only="pause"), FINISH, i, self.life[i])
@@ -196,13 +197,11 @@ class Events:
                     self.note(i, self.finished_before(j) - box[j].count)
             else:
                 kept[0] += weight
-        self.x[i] = F.embedding_bag(
-            torch.tensor(places, device=self.x.device),
-            self.versions.table,
-            self.first,
-            mode="sum",
-            per_sample_weights=torch.tensor(kept, dtype=torch.float64).to(self.x),
-        )[0]
+        weights = torch.tensor(kept, dtype=self.x.dtype, device=self.x.device)
+        places = torch.tensor(places, device=self.x.device)
+        # As F.embedding_bag with mode "sum" and one bag, without what that checks.
+        bag, *_ = torch.embedding_bag(self.versions.table, places, self.first, False, 0, False, weights)
+        self.models[i].copy_(bag.view(-1))
         self.version[i] += 1
 
     def finished_before(self, j: int) -> int:
@@ -212,11 +211,14 @@ class Events:
     def note(self, i: int, staleness: int) -> None:
         """Count one use by i of something so old."""
         at = min(staleness, OLDEST)
-        self.ages.extend([0] * (at + 1 - len(self.ages)))
+        if at >= len(self.ages):
+            self.ages.extend([0] * (at + 1 - len(self.ages)))
         self.ages[at] += 1
-        self.oldest = max(self.oldest, staleness)
-        self.aged[i][0] += 1
-        self.aged[i][1] += staleness
+        if staleness > self.oldest:
+            self.oldest = staleness
+        aged = self.aged[i]
+        aged[0] += 1
+        aged[1] += staleness
 
     def _at(self, time: float, kind: int, target: int, body=None) -> None:
         if time < math.inf:
@@ -232,7 +234,7 @@ class Events:
         self.computing += self.times(i, self.count[i])
         self.count[i] += 1
         self.last[i] = self.now
-        self.method.finished(i, self.workers.gradients[i], self)
+        self.method.finished(i, self.directions[i], self)
 
     def _arrive(self, i: int, message: Message) -> None:
         if i < self.n and not self.here[i]:

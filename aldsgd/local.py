@@ -44,6 +44,7 @@ class LocalRule:
         self.rates = [settings.lr[i] for i in hosted] if isinstance(settings.lr, Sequence) else None
         self.first_rate = self.rates[0] if self.rates else float(settings.lr)
         self.factory, self.decay = optimizer_factory(settings, parameters.device)
+        self.plain = settings.optimizer == "sgd" and not settings.momentum and parameters.device.type == "cpu"
         self.scheduler, self.every = schedule_factory(settings, steps)
         self.constant = self.every == steps
         self.taken = 0
@@ -62,6 +63,7 @@ class LocalRule:
             warnings.simplefilter("ignore")
             self.schedule = self.scheduler(optimizer)
         self.apart, self.rows = apart, rows
+        self.stepped = False
         self._read(optimizer)
         return optimizer
 
@@ -73,6 +75,12 @@ class LocalRule:
         """Move along ``direction`` (w, P); with ``acting`` only these rows, by position."""
         if acting is not None and not self.apart:
             self._part()
+        if self.plain and self.stepped and not self.apart:
+            # What SGD does, in a tenth of the time that torch's wrapper takes for one small row. The first step goes
+            # through that, so that the schedule has seen one.
+            self.parameters.add_(direction, alpha=-self.lr)
+            return
+        self.stepped = True
         if self.apart:
             moving = range(len(self.rows)) if acting is None else acting
             for i, row in enumerate(self.rows):
@@ -85,7 +93,14 @@ class LocalRule:
         """Go on to the rate of the next step."""
         self.taken += 1
         if self.taken % self.every == 0:
-            self.schedule.step()
+            if self.stepped:
+                self.schedule.step()
+            else:
+                # A schedule is a function of the number of its steps; torch warns where no optimizer's step comes
+                # between, as where a run goes on, and at a worker that is away before its first.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self.schedule.step()
             self._read(self.optimizer)
 
     def _part(self) -> None:
@@ -123,11 +138,8 @@ class LocalRule:
         numbers = [{name: value.item() for name, value in own.items() if not value.ndim} for own in state]
         apart = apart or self.rates is not None or any(own != numbers[0] for own in numbers)
         self.taken, self.optimizer = 0, self._build(apart)
-        with warnings.catch_warnings():
-            # A schedule is a function of the number of its steps; torch warns where no optimizer's step comes between.
-            warnings.simplefilter("ignore")
-            while self.taken < taken:
-                self.next()
+        while self.taken < taken:
+            self.next()
         for i, row in enumerate(self.rows):
             if state[i]["present"]:
                 for name, empty in self.layout.items():

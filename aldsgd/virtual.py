@@ -183,7 +183,7 @@ class AsynchronousTrainer(VirtualTrainer):
             workers.gradients.add_(workers.parameters, alpha=decay)
         elif decay:
             for i in which:
-                workers.gradients[i].add_(workers.parameters[i], alpha=decay)
+                self.events.directions[i].add_(self.events.places[i], alpha=decay)
         losses = losses.tolist()
         for i, loss in zip(which, losses, strict=True):
             self.total[i] += loss
@@ -212,6 +212,7 @@ class AsynchronousTrainer(VirtualTrainer):
             self.events.run(t + 1)
             on_step(t, None)
         self.events.settle()
+        self.algorithm.catch_up(self.events)
         self.seconds_compute += time.perf_counter() - began
         pairs = zip(self.total, self.seen, strict=True)
         return torch.tensor([total / seen if seen else math.nan for total, seen in pairs], dtype=torch.float64)

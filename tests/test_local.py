@@ -48,6 +48,25 @@ class Moves:
         return x - lr * m / (np.sqrt(v) + 1e-8)
 
 
+def test_plain_sgd_on_a_cpu_is_that_of_torch_bit_for_bit():
+    """Its first step goes through torch's own, those after it add -lr g."""
+    settings = Settings(lr=0.3, epochs=4, lr_drops=((1, 0.1), (3, 0.5)))
+    ours, theirs = torch.zeros(2, 50), torch.zeros(2, 50)
+    local = LocalRule(ours, [0, 1], settings, steps=3)
+    plain = torch.optim.SGD([theirs], lr=0.3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(plain, lambda t: factor(settings, 3, t))
+    for t in range(12):
+        direction = torch.randn(2, 50, generator=torch.Generator().manual_seed(t))
+        local(direction)
+        local.next()
+        theirs.grad = direction
+        plain.step()
+        schedule.step()
+        assert torch.equal(ours, theirs), t
+    local(direction, acting=[1])
+    assert torch.equal(ours[0], theirs[0]) and not torch.equal(ours[1], theirs[1])
+
+
 SETTINGS = {
     "momentum": dict(momentum=0.9),
     "nesterov": dict(momentum=0.9, nesterov=True),
