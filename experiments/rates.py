@@ -75,7 +75,7 @@ OWN: dict[str, dict[str, float]] = {
         "AL-DSGD, second draw": 0.2,
     },
 }
-#: Condition of ``experiments.leader_rates`` -> method -> rate.
+#: Condition of ``experiments.leader_rates`` -> method -> rate; "cifar10" serves all of ``experiments.leaders_cifar10``.
 LEADERS: dict[str, dict[str, float]] = {
     "identical": {
         "D-PSGD": 0.2,
