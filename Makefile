@@ -11,8 +11,8 @@ RESULTS ?= results
 OUT    ?= $(if $(filter results,$(RESULTS)),figures,$(RESULTS))
 
 THEORY := theory_spectrum theory_leader_mixing theory_orders theory_assumptions theory_rate theory_selection \
-	theory_scaling theory_lsgd theory_gossip theory_lies
-DRAWN  := $(filter-out theory_orders theory_lsgd theory_gossip theory_lies,$(THEORY)) theory_leader_map
+	theory_fading theory_scaling theory_lsgd theory_gossip theory_lies
+DRAWN  := $(filter-out theory_orders theory_fading theory_lsgd theory_gossip theory_lies,$(THEORY)) theory_leader_map
 
 .PHONY: quickstart experiments theory figures tables test lint format clean
 

@@ -27,7 +27,8 @@ LESS = "worst, less D-PSGD's"
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
 THEORY = (
-    "spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "gossip", "lies", "rate", "scaling",
+    "spectrum", "leader_mixing", "assumptions", "orders", "selection", "fading", "lsgd", "gossip", "lies",
+    "rate", "scaling",
 )  # fmt: skip
 
 
