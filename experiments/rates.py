@@ -101,6 +101,9 @@ LEADERS: dict[str, dict[str, float]] = {
         "MGRAWA": 0.1,
         "WASGD+": 0.1,
         "DPPF": 0.1,
+        "AL-DSGD, gradient judges": 0.2,
+        "AL-DSGD, shared samples judge": 0.2,
+        "AL-DSGD, rank": 0.2,
     },
     "lr rises with degree": {
         "D-PSGD": 0.025,
@@ -152,6 +155,9 @@ LEADERS: dict[str, dict[str, float]] = {
         "MGRAWA": 0.1,
         "WASGD+": 0.2,
         "DPPF": 0.1,
+        "AL-DSGD, gradient judges": 0.2,
+        "AL-DSGD, shared samples judge": 0.2,
+        "AL-DSGD, rank": 0.2,
     },
     "noise at 6": {
         "D-PSGD": 0.2,
@@ -190,6 +196,9 @@ LEADERS: dict[str, dict[str, float]] = {
         "MGRAWA": 0.4,
         "WASGD+": 0.2,
         "DPPF": 0.2,
+        "AL-DSGD, gradient judges": 0.2,
+        "AL-DSGD, shared samples judge": 0.2,
+        "AL-DSGD, rank": 0.2,
     },
     "one broken": {
         "D-PSGD": 0.2,
@@ -203,6 +212,30 @@ LEADERS: dict[str, dict[str, float]] = {
         "MGRAWA": 0.1,
         "WASGD+": 0.1,
         "DPPF": 0.1,
+    },
+    "cifar10": {
+        "D-PSGD": 0.4,
+        "DSGD-AC, Metropolis": 0.4,
+        "all-reduce": 1.6,
+        "AL-DSGD on D-PSGD": 1.6,
+        "AL-DSGD, receiver judges, fading": 0.4,
+        "LSGD": 0.2,
+        "EASGD": 0.4,
+    },
+    "identical, twice the epochs": {
+        "D-PSGD": 0.2,
+        "all-reduce": 0.2,
+        "AL-DSGD on D-PSGD": 0.2,
+    },
+    "noise at 4, twice the epochs": {
+        "D-PSGD": 0.2,
+        "all-reduce": 0.2,
+        "AL-DSGD on D-PSGD": 0.2,
+    },
+    "skew 0.1, twice the epochs": {
+        "D-PSGD": 0.2,
+        "all-reduce": 0.4,
+        "AL-DSGD on D-PSGD": 0.4,
     },
 }
 
