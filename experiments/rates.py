@@ -197,7 +197,6 @@ LEADERS: dict[str, dict[str, float]] = {
         "WASGD+": 0.2,
         "DPPF": 0.2,
         "AL-DSGD, gradient judges": 0.2,
-        "AL-DSGD, shared samples judge": 0.2,
         "AL-DSGD, rank": 0.2,
     },
     "one broken": {

@@ -10,18 +10,20 @@ What:     one factor at a time around AL-DSGD on D-PSGD (own mini-batch, argmin,
           cpu: Fashion-MNIST, 2,500 training and 2,000 test images of their own for each seed, an MLP, 8 epochs, ten
           seeds. paper: CIFAR-10, narrow ResNet-50, 200 epochs, all at one rate.
           Explored after the rule had been chosen, and no candidates for it: judged by the norm of the sender's
-          gradient, or by its loss on samples that all share; soft by ranks.
+          gradient, or by its loss on samples that all share (not under skew, where a shard may be smaller than what it
+          would give); soft by ranks.
           Not among the runs: judges running average, chance, second draw (``experiments.judges``); weight, force, best
           and degree alone (``experiments.ablation``); other conditions.
 Command:  python -m experiments.who_leads --data DIR
-Hardware: one CPU core; 540 runs of about 1.5 s. Without a rate (``experiments.leader_rates``) a method is left out.
+Hardware: one CPU core; 530 runs of about 1.5 s. Without a rate (``experiments.leader_rates``) a method is left out.
 Expect:   criterion, written before the runs: of the rules that know something (not the controls), the one with the
           largest mean over the three conditions of the gain in worst-worker accuracy over D-PSGD, paired by seed, seeds
           0-9; within 0.05 points the one with less modelled computation. It is then confirmed on seeds 20-29, which
           nothing else uses. By DSGD-AC's and DPPF's evidence none gains where workers are alike. The combination of
           receiver and fading joined after three seeds had shown what each does alone. Of what was explored, before its
-          runs: by ranks as soft; better than the paper's rule under skew is who judges all by the same samples. What
-          gains more than the chosen rule is said to; the choice stays, since these seeds cannot confirm another.
+          runs: by ranks as soft; to judge all by the same samples should have helped under skew, where it cannot be
+          done. What gains more than the chosen rule is said to; the choice stays, since these seeds cannot confirm
+          another.
 """
 
 from collections.abc import Callable, Mapping
