@@ -15,8 +15,7 @@ RELEASED = "D-PSGD (released schedule)"
 #: What captions say of time, which judges spend.
 UNEQUAL = (
     "Epochs are equal, time is not: modelled s, and how many times D-PSGD's under the same condition, stand beside the "
-    "accuracies, which were tested at the end alone or under rates that fall with epochs. What the time of leaders "
-    "that judge would gain otherwise: equal_time."
+    "accuracies, which were tested at the end alone. What the time of leaders that judge would gain otherwise: equal_time."
 )
 EQUAL = (
     "D-PSGD, all-reduce and the paper's rule have twice the epochs, and twice the bytes: about the modelled time that "
@@ -127,7 +126,11 @@ def over_conditions(runs: Experiment, label: str) -> dict[str, Cell]:
         "logical MB": mean_only(own.interval("megabytes")),
         "modelled s": mean_only(own.interval("seconds")),
         f"times {REFERENCE}'s": Cell(times(own, runs.counterpart(label, REFERENCE)), "{:.2f}".format),
-        f"worst, less {REFERENCE}'s, mean over conditions": unit.gain(mean_gain(runs, own[0].variant, REFERENCE)),
+        **(
+            {f"worst, less {REFERENCE}'s, mean over conditions": unit.gain(mean_gain(runs, own[0].variant, REFERENCE))}
+            if len(runs.conditions) > 1
+            else {}
+        ),
     }
 
 
