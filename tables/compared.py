@@ -15,7 +15,8 @@ RELEASED = "D-PSGD (released schedule)"
 #: What captions say of time, which judges spend.
 UNEQUAL = (
     "Epochs are equal, time is not: modelled s, and how many times D-PSGD's under the same condition, stand beside the "
-    "accuracies, which were tested at the end alone. What the time of leaders that judge would gain otherwise: equal_time."
+    "accuracies, which were tested at the end alone. What the time of leaders that judge would gain otherwise: "
+    "equal_time."
 )
 EQUAL = (
     "D-PSGD, all-reduce and the paper's rule have twice the epochs, and twice the bytes: about the modelled time that "
