@@ -11,8 +11,10 @@ RESULTS ?= results
 OUT    ?= $(if $(filter results,$(RESULTS)),figures,$(RESULTS))
 
 THEORY := theory_spectrum theory_leader_mixing theory_orders theory_assumptions theory_rate theory_selection \
-	theory_scaling theory_lsgd theory_gossip theory_lies theory_staleness
-DRAWN  := $(filter-out theory_orders theory_lsgd theory_gossip theory_lies theory_staleness,$(THEORY)) theory_leader_map
+	theory_fading theory_scaling theory_lsgd theory_gossip theory_lies theory_staleness
+# Those of the others are tables in THEORY.md alone.
+DRAWN  := theory_spectrum theory_leader_mixing theory_assumptions theory_rate theory_selection theory_scaling \
+	theory_leader_map
 
 .PHONY: quickstart experiments theory figures tables test lint format clean
 

@@ -18,6 +18,7 @@ import pandas as pd
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
 from aldsgd.theory import records
+from tables.theory_fading import fading_statements
 from tables.theory_gossip import gossip_statements
 from tables.theory_lies import lies_statements
 from tables.theory_lsgd import lsgd_statements
@@ -49,6 +50,7 @@ SCRIPTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "theory_scaling": ("Many workers, released order", "as named", ("theory_scaling",)),
     "theory_gossip": ("Today's schedules and drift correctors", "any losses", ()),
+    "theory_fading": ("Leaders that fade with the rate", "as named", ()),
     "theory_lies": ("A worker that lies about its loss", "the paper's graphs", ()),
     "theory_staleness": ("Old copies and old leaders in virtual time", "as named", ()),
     "theory_lsgd": (
@@ -65,7 +67,7 @@ OPENING = (
     "Rates are per step, squared, comparable to rho; below one means that the workers agree; `matcha` has budget 0.5. "
     "Levels such as 53.8 % are the paper's graphs; x 3 means three rotating ones. Definitions and derivations: the "
     "docstrings of `aldsgd/theory/spectra.py`, `bounds.py`, `leaders.py`, `orders.py`, `adversary.py`, "
-    "`quadratics.py`, `selection.py`, `gossip.py`, `lies.py` and `staleness.py`."
+    "`quadratics.py`, `selection.py`, `fading.py`, `gossip.py`, `lies.py` and `staleness.py`."
 )
 SMOKE = " Preset smoke only shows that the code runs; no conclusion may be drawn from it."
 
@@ -81,6 +83,7 @@ def statements_of(script: str, frames: Frames, rho: float | None) -> list[Statem
         "theory_rate": rate_statements,
         "theory_scaling": scaling_statements,
         "theory_gossip": gossip_statements,
+        "theory_fading": fading_statements,
         "theory_lies": lies_statements,
         "theory_staleness": staleness_statements,
         "theory_lsgd": lsgd_statements,

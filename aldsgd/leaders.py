@@ -347,6 +347,15 @@ METHOD = Method(
             Look("#8B0000", (6, 1, 0), "-", 6), standard=False, core="dpsgd", judge="receiver", timing="rate"
         ),
         "AL-DSGD, late": _variant(Look("#393B79", (3, 0, 105), "-", 6), standard=False, core="dpsgd", timing="late"),
+        "AL-DSGD, gradient judges": _variant(
+            Look("#00798C", (3, 1, 0), "-", 6), standard=False, core="dpsgd", judge="gradient"
+        ),
+        "AL-DSGD, shared samples judge": _variant(
+            Look("#B5651D", (4, 1, 0), "-", 6), standard=False, core="dpsgd", judge="shared"
+        ),
+        "AL-DSGD, rank": _variant(
+            Look("#556B2F", (5, 0, 0), "-", 6), standard=False, core="dpsgd", selection="rank", sharpness=3.0
+        ),
         "soft gossip": _variant(Look("#31A354", (7, 0, 0), "-", 6), standard=False, **SOFT),
         "soft gossip, receiver judges": _variant(Look("#E7298A", (8, 1, 0), "-", 6), False, **SOFT, judge="receiver"),
     },

@@ -4,9 +4,9 @@
 
 with S_N the neighbour whose model, as it arrives, has the smallest loss on the next mini-batch of whoever hears it,
 the worker itself among them. While the rate is as it was named the coefficients are those of AL-DSGD's released order;
-as it falls the method becomes its core, whose mean no leader moves. Nothing is sent but the models; a worker takes one
-forward pass for each that it judges. ``experiments.who_leads`` chose it by a criterion that was fixed before its runs,
-``experiments.proposal`` says what became of it on fresh seeds.
+as it falls the method becomes its core, whose mean no leader moves (``aldsgd.theory.fading``). Nothing is sent but the
+models; a worker takes one forward pass for each that it judges. ``experiments.who_leads`` chose it by a criterion that
+was fixed before its runs, ``experiments.proposal`` says what became of it on fresh seeds.
 """
 
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from aldsgd.algorithm import Algorithm
 from aldsgd.errors import ConfigError, checked_counts, checked_numbers
 from aldsgd.links import Broadcast
-from aldsgd.methods import Method, Options, Variant, option
+from aldsgd.methods import Look, Method, Options, Variant, option
 from aldsgd.step import Exchange, Gossip, Step
 
 
@@ -142,9 +142,7 @@ METHOD = Method(
     graph=False,
     variants={
         "LSGD": Variant({"method": "lsgd"}, None, standard=False),
-        **{
-            f"LSGD, {groups} groups of {8 // groups}": Variant({"method": "lsgd", "groups": groups}, None, False)
-            for groups in (2, 4)
-        },
+        "LSGD, 2 groups of 4": Variant({"method": "lsgd", "groups": 2}, Look("#9E9AC8", (4, 0, 0), "-.", 5), False),
+        "LSGD, 4 groups of 2": Variant({"method": "lsgd", "groups": 4}, Look("#54278F", (3, 0, 60), "-.", 5), False),
     },
 )

@@ -28,7 +28,7 @@ from experiments.scales import SEEDS, conditions_of, entries_of
 EXPERIMENTS = (
     "tuning", "own_rates", "convergence", "baseline_audit", "sparsity", "communication", "degree_effect",
     "final_accuracy", "ablation", "heterogeneous", "judges", "leader_rates", "who_leads", "leaders", "proposal",
-    "non_iid", "sixteen_workers", "sensitivity", "starts", "groupnorm", "momentum",
+    "equal_time", "leaders_cifar10", "non_iid", "sixteen_workers", "sensitivity", "starts", "groupnorm", "momentum",
     "field_rates", "field", "schedules", "skew", "local_steps", "compression", "faults",
     "stragglers", "losses", "staleness", "async_scale",
 )  # fmt: skip

@@ -5,11 +5,13 @@ What:     LSGD with one group, two of four and four of two, LSGD+, EASGD, MGRAWA
           equal epochs, with bytes and modelled time beside. Identical workers; rates over two decades; 60 % wrong
           labels at 2, 4, 6 of eight; Dirichlet skew 0.1; one worker with nothing but wrong labels.
           cpu: Fashion-MNIST, 2,500 training and 2,000 test images of their own for each seed, an MLP, 8 epochs, ten
-          seeds; each at its own best rate (``experiments.leader_rates``), without one a run is left out: not measured.
+          seeds; each at its own best rate under each condition (``experiments.leader_rates``).
           paper: CIFAR-10, narrow ResNet-50, 200 epochs, all at one rate.
 Command:  python -m experiments.leaders --data DIR
 Hardware: one CPU core; runs of about 1.5 s.
-Expect:   open. Judged by batches of their own shards, leaders of all should suffer most from skew.
+Expect:   open. Judged by batches of their own shards, leaders of all should suffer most from skew. Before the runs of
+          rates, noise at 2 and 6, and one broken: if losses tell whom to follow, LSGD's worst worker is better than
+          all-reduce's with noise at 6 and with spread rates; where all-reduce's is better, they tell less than a mean.
 """
 
 from experiments.configuration import RunConfig

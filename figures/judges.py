@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 
@@ -9,6 +10,11 @@ from figures import style
 from figures.common import by_condition, categories, finish, script
 from tables.base import REFERENCE
 from tables.query import Experiment
+
+
+def broken(name: str) -> str:
+    """The name of a condition on two lines, a long one on more."""
+    return name.replace(" ", "\n", 1) if len(name) <= 12 else fill(name, 8)
 
 
 def draw(
@@ -30,7 +36,7 @@ def draw(
                 for variant, own in cells.items()
                 if plain
             }
-            categories(axes, [name.replace(" ", "\n", 1) for name in names], gains, "percentage points")
+            categories(axes, list(map(broken, names)), gains, "percentage points")
             axes.axhline(0, color="0.4", linewidth=0.6)
             axes.set_title(f"{column} worker, less {REFERENCE}'s")
         note = ""

@@ -12,6 +12,17 @@ from tables.rates import rate_of
 
 RELEASED = "D-PSGD (released schedule)"
 
+#: What captions say of time, which judges spend.
+UNEQUAL = (
+    "Epochs are equal, time is not: modelled s, and how many times D-PSGD's under the same condition, stand beside the "
+    "accuracies, which were tested at the end alone. What the time of leaders that judge would gain otherwise: "
+    "equal_time."
+)
+EQUAL = (
+    "D-PSGD, all-reduce and the paper's rule have twice the epochs, and twice the bytes: about the modelled time that "
+    "the repository's own rule spends on its judges."
+)
+
 #: Further columns of ``compare``: (experiment, label) -> title -> cell.
 Extra = Callable[[Experiment, str], dict[str, Cell | str]]
 
@@ -107,15 +118,28 @@ def less_other_judges(runs: Experiment, label: str) -> dict[str, Cell]:
 
 
 def over_conditions(runs: Experiment, label: str) -> dict[str, Cell]:
-    """Columns of ``who_leads`` and ``leaders``: the rate, in the geometric mean, what it costs, and the gain in the
-    mean over the conditions."""
+    """Columns of ``who_leads`` and its kin: the rate, in the geometric mean, what it costs, and the gain in the mean
+    over the conditions."""
     own, unit = runs.of(label), Unit.of(runs)
     return {
         "learning rate": Cell(rate_of(own[0].run), "{:g}".format),
+        **({"epochs": Cell(own[0].run.config["epochs"])} if len(runs.field("epochs")) > 1 else {}),
         "logical MB": mean_only(own.interval("megabytes")),
         "modelled s": mean_only(own.interval("seconds")),
-        f"worst, less {REFERENCE}'s, mean over conditions": unit.gain(mean_gain(runs, own[0].variant, REFERENCE)),
+        f"times {REFERENCE}'s": Cell(times(own, runs.counterpart(label, REFERENCE)), "{:.2f}".format),
+        **(
+            {f"worst, less {REFERENCE}'s, mean over conditions": unit.gain(mean_gain(runs, own[0].variant, REFERENCE))}
+            if len(runs.conditions) > 1
+            else {}
+        ),
     }
+
+
+def times(own: Runs, other: Runs) -> float | None:
+    """The modelled time of runs over that of others, paired by seed; None where they share none."""
+    ours, theirs = own.values("seconds"), other.values("seconds")
+    seeds = set(ours) & set(theirs)
+    return sum(ours[seed] for seed in seeds) / sum(theirs[seed] for seed in seeds) if seeds else None
 
 
 def mean_gain(runs: Runs, ours: str, theirs: str, conditions: Iterable[int] | None = None) -> Interval | None:

@@ -25,7 +25,7 @@ from tables.base import (
     table,
     words,
 )
-from tables.compared import compare, final_accuracy, less_other_judges, over_conditions
+from tables.compared import EQUAL, UNEQUAL, compare, final_accuracy, less_other_judges, over_conditions
 from tables.faults import faults
 from tables.field import field
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
@@ -241,7 +241,7 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "staleness": virtual.staleness,
     "async_scale": virtual.scale,
     "leader_rates": tuning,
-    "who_leads": partial(compare, extra=over_conditions),
-    "leaders": partial(compare, extra=over_conditions),
-    "proposal": partial(compare, extra=over_conditions),
+    "who_leads": partial(compare, extra=over_conditions, note=UNEQUAL),
+    **dict.fromkeys(("leaders", "leaders_cifar10", "proposal"), partial(compare, extra=over_conditions, note=UNEQUAL)),
+    "equal_time": partial(compare, extra=over_conditions, note=EQUAL),
 }

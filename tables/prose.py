@@ -27,8 +27,8 @@ LESS = "worst, less D-PSGD's"
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
 THEORY = (
-    "spectrum", "leader_mixing", "assumptions", "orders", "selection", "lsgd", "gossip", "lies", "staleness", "rate",
-    "scaling",
+    "spectrum", "leader_mixing", "assumptions", "orders", "selection", "fading", "lsgd", "gossip", "lies",
+    "staleness", "rate", "scaling",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ class Numbers:
                 found[f"{what}: {who}"] = partial(self.span, "heterogeneous", rows, LESS)
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
+        found |= {f"bias kept, {who}": partial(self.bias_kept, who) for who in ("AL-DSGD", "AL-DSGD, fading")}
         found |= {f"F{k}": partial(self.promise, k) for k in range(1, 6)}
         found |= {"F3 to F5, all-reduce": self.all_reduce, "time of leaders that judge": self.judging}
         found |= {f"time of theory_{name}": partial(self.processor, [name]) for name in THEORY}
@@ -107,6 +108,13 @@ class Numbers:
             lost = paired_by_seed(dict(led["recall"]), dict(plain["recall"]))
             return f"{100 * lost.mean:+.1f} ± {100 * lost.half_width:.1f} points"
         return f"{100 * (led if who == 'AL-DSGD' else plain)['recall'].mean():.1f} %"
+
+    def bias_kept(self, who: str) -> str:
+        """How far from its core a rule of ``theory_fading`` rests at the lowest rate, of the way to the mixture's
+        minimiser, on the complete graph."""
+        rest = records.read(self.root, "theory_fading")[1]["fading_rest"]
+        own = rest[(rest["problem"] == "rare class") & (rest["graph"] == "complete") & (rest["method"] == who)]
+        return f"{100 * own[own['s'] == own['s'].min()]['share'].mean():.0f} %"
 
     def promise(self, k: int) -> str:
         """The difference of a promise of the repository's own rule."""

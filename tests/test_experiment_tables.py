@@ -14,16 +14,18 @@ import paper_tables
 from aldsgd.listings import load_experiment, write_experiment
 from aldsgd.records import RunStore
 from baselines.registry import VARIANTS
+from experiments import equal_time
 from experiments.all import EXPERIMENTS, missing, plan
 from experiments.configuration import RunConfig
+from experiments.leader_rates import at
 from experiments.options import Execution
 from experiments.proposal import PROPOSED
 from experiments.rates import LEADERS, OWN
 from experiments.runner import prepare, train_run
-from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED, conditions_of
+from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED, conditions_of, twice
 from figures import all as figures
 from figures import style
-from tables.compared import mean_gain
+from tables.compared import mean_gain, times
 from tables.experiments import islands
 from tables.links import modelled_seconds
 from tables.promises import less_best
@@ -170,6 +172,23 @@ def test_rates_of_leaders_are_the_best_of_their_grids_and_lie_inside_them():
             assert best[condition][label] == rate and len(grid) >= 4, (condition, label)
             assert min(grid) < rate < max(grid), (condition, label)
     assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
+
+
+def test_the_rule_at_equal_time_meets_others_with_twice_the_epochs():
+    """No longer than the rule and not much shorter, at their own rates and drops at the same shares of the run."""
+    entries = equal_time.configurations("cpu", 20)
+    epochs = {label: (config.epochs, config.lr_drops) for label, config, _ in entries}
+    assert epochs.pop(f"{PROPOSED}, skew 0.1") == (8, ((4, 0.1), (6, 0.1)))
+    assert {value for label, value in epochs.items() if PROPOSED not in label} == {(16, ((8, 0.1), (12, 0.1)))}
+    rates = {(label, name): config.lr for label, config, name in entries}
+    assert rates["all-reduce, skew 0.1", "skew 0.1"] == LEADERS["skew 0.1, twice the epochs"]["all-reduce"]
+    assert at("skew 0.1, twice the epochs", 0.1) == twice(at("skew 0.1", 0.1))
+    runs = Experiment(ROOT / "results", "equal_time")
+    for condition in runs.conditions:
+        cells = {variant: runs.select(variant=variant, condition=condition) for variant in runs.variants}
+        shares = {name: times(own, cells[PROPOSED]) for name, own in cells.items()}
+        assert all(0.85 < share <= 1 for share in shares.values()) and len(shares) == 4, shares
+    assert times(cells[PROPOSED], Runs(())) is None
 
 
 def test_gains_pair_seeds_weigh_conditions_alike_and_meet_the_best():

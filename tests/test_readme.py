@@ -20,7 +20,9 @@ from aldsgd.trainers import train
 from aldsgd.training import Trainer
 from aldsgd.workers import initial_model
 from baselines.dpsgd import DPSGD
+from experiments.leaders import FAMILIES
 from experiments.options import TIMEOUT, run_parser
+from experiments.proposal import PROPOSED
 from tables import faults
 from tables.prose import NUMBER, Numbers
 from tables.query import Experiment
@@ -178,8 +180,17 @@ def test_every_option_that_a_page_names_exists():
 
 
 def test_what_the_readme_says_in_words_is_what_the_records_say():
-    """A leader that lies; old leaders."""
-    results = ROOT / "results"
+    """Leaders of all, and the rule at equal time; a leader that lies; old leaders."""
+    results, gain = ROOT / "results", "worst, less D-PSGD's, mean over conditions"
+    rows = paper_tables.table("leaders", results).rows.set_index("leaders")
+    for family in FAMILIES:
+        assert str(rows.at[f"{family}, identical", gain]).endswith("worse"), family
+    cells = {name: cell.value.mean for name, cell in rows["worst, less D-PSGD's"].items() if cell.value is not None}
+    own = sorted((name for name in cells if name.startswith("LSGD, ") and "groups" not in name), key=cells.get)
+    assert set(own[-2:]) == {"LSGD, noise at 6", "LSGD, lr rises with degree"} and len(own) == 7
+    assert own[0] == "LSGD, skew 0.1" and cells[own[0]] < sum(map(cells.get, own)) / 2  # most of the mean loss
+    rows = paper_tables.table("equal_time", results).rows.set_index("equal_time")
+    assert str(rows.at[f"{PROPOSED}, identical", gain]).endswith("worse")
     known = faults.cells(Experiment(results, "faults"))
     found = {lie: faults.extra(known, lie) for lie in faults.LIES}
     assert {lie: faults.verdict_of(interval) for lie, interval in found.items()} == {

@@ -72,12 +72,25 @@ class Quadratics:
         """||grad F(x)||^2 for x (..., d)."""
         return np.square(self.hessian * (x - self.centres.mean(axis=0))).sum(axis=-1)
 
-    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Losses (R, n) and gradients (R, n, d) at x (R, n, d), of one draw of noise."""
-        noise = rng.standard_normal(x.shape) * np.sqrt(self.sigma2 / x.shape[-1])
+    def sample(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """Noise (R, n, d), one draw each for ``shape`` (R, n)."""
+        d = len(self.hessian)
+        return rng.standard_normal((*shape, d)) * np.sqrt(self.sigma2 / d)
+
+    def on(self, x: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (R, n) and gradients (R, n, d) at x (R, n, d), each of its draw of ``sample``."""
         away = x - self.centres
         losses = (0.5 * self.hessian * away + noise) * away
         return losses.sum(axis=-1), self.hessian * away + noise
+
+    def judged(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """(R, n, n): [r, i, j] what worker i's draw of ``sample`` and its f_i make of model j of x (R, n, d)."""
+        away = x[:, None] - self.centres[:, None]
+        return ((0.5 * self.hessian * away + noise[:, :, None]) * away).sum(axis=-1)
+
+    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (R, n) and gradients (R, n, d) at x (R, n, d), of one draw of noise."""
+        return self.on(x, self.sample(x.shape[:2], rng))
 
 
 def exact_trajectory(

@@ -140,12 +140,24 @@ class RareClass:
         slope = -expit(-(x @ self.signed.T)) @ self.signed / len(self.signed)
         return np.square(slope + self.ridge * x).sum(axis=-1)
 
-    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Losses (R, n) and gradients (R, n, p) at x (R, n, p), of one mini-batch each."""
-        signed = self.signed[rng.integers(len(self.signed), size=(*x.shape[:2], self.batch))]
+    def sample(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """A mini-batch each (R, n, batch, p) for ``shape`` (R, n)."""
+        return self.signed[rng.integers(len(self.signed), size=(*shape, self.batch))]
+
+    def on(self, x: np.ndarray, signed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (R, n) and gradients (R, n, p) at x (R, n, p), each on its mini-batch of ``sample``."""
         margins = np.einsum("rnbp,rnp->rnb", signed, x)
         losses = np.logaddexp(0, -margins).mean(axis=2) + 0.5 * self.ridge * np.square(x).sum(axis=2)
         return losses, -np.einsum("rnb,rnbp->rnp", expit(-margins), signed) / self.batch + self.ridge * x
+
+    def judged(self, x: np.ndarray, signed: np.ndarray) -> np.ndarray:
+        """(R, n, n): [r, i, j] the loss of model j of x (R, n, p) on mini-batch i of ``sample``."""
+        margins = np.einsum("ribp,rjp->rijb", signed, x)
+        return np.logaddexp(0, -margins).mean(axis=3) + 0.5 * self.ridge * np.square(x).sum(axis=2)[:, None]
+
+    def draw(self, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (R, n) and gradients (R, n, p) at x (R, n, p), of one mini-batch each."""
+        return self.on(x, self.sample(x.shape[:2], rng))
 
     @cached_property
     def minimiser(self) -> np.ndarray:
