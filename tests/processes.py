@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -253,10 +254,11 @@ def walk(name: str, hosting: LocalNetwork) -> np.ndarray:
     return torch.stack([hosting.bring(w, [found[0][w - hosted[0] if w in hosted else 0]])[0] for w in rows]).numpy()
 
 
-def graph(world: World, folder: Path, name: str) -> None:
-    models = walk(name, ProcessNetwork(8, world, graph_algorithm(name).centres))
-    if world.rank == 0:
-        np.savez(folder / "models.npz", models=models)
+def graphs(world: World, folder: Path, names: str) -> None:
+    for name in names.split(","):
+        models = walk(name, ProcessNetwork(8, world, graph_algorithm(name).centres))
+        if world.rank == 0:
+            np.save(folder / f"{name}.npy", models)
 
 
 def zoo(world: World, folder: Path) -> None:
@@ -322,7 +324,7 @@ def apart(world: World, folder: Path) -> None:
 
 JOBS = {
     "equality": equality,
-    "graph": graph,
+    "graphs": graphs,
     "lost": lost,
     "peers": peers,
     "wrong": wrong,
@@ -341,9 +343,7 @@ def launch(job: str, size: int, folder: Path, limit: float = 60, **extra: str) -
 
 
 def prepare_once() -> None:
-    """What every process would otherwise import, solve and load for itself."""
-    import torch._dynamo  # noqa: F401
-
+    """What every process would otherwise solve and load for itself."""
     for config in CONFIGURATIONS.values():
         load(config.dataset).subset(config.train_images, config.test_images)
         config.algorithm(10)
@@ -364,6 +364,7 @@ def main() -> None:
     (job, *arguments), size, folder = sys.argv[1].split(":"), int(sys.argv[2]), Path(sys.argv[3])
     os.environ |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     timeout = 4.0 if job == "lost" or arguments[1:] == ["killed"] else 40.0
+    import_module("torch._dynamo")  # torch's first optimizer loads it
     if job == "equality":
         prepare_once()
     children = {}
