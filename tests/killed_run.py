@@ -21,10 +21,15 @@ RUN = RunConfig(
     model="mlp", graph="paper:100", graphs=2, lr=0.1, epochs=6, momentum=0.9, nesterov=True, precision="float64",
     train_images=1280, test_images=100, options={"core": "matcha", "judge": "average"},
 )  # fmt: skip
+SMALL = replace(RUN, model="logistic")
 RUNS = {
     "aldsgd": RUN,
-    "lsgd": replace(RUN, model="logistic", method="lsgd_released", options={"groups": 2, "tau": 4, "tau_local": 2, "slow_workers": 3}),
-    "choco": replace(RUN, model="logistic", method="choco", graphs=1, options={"core": "dpsgd", "compressor": "qsgd", "gamma": 0.1}),
+    "lsgd": replace(
+        SMALL, method="lsgd_released", options={"groups": 2, "tau": 4, "tau_local": 2, "slow_workers": 3}
+    ),
+    "choco": replace(
+        SMALL, method="choco", graphs=1, options={"core": "dpsgd", "compressor": "qsgd", "gamma": 0.1}
+    ),
     # At the end of its fourth epoch one worker stands still, one has left, one has returned, and one is away.
     "async_aldsgd": RUN.but(
         method="async_aldsgd", core="matcha", graphs=1, times="exponential", message_loss=0.2, latency=5e-3,
