@@ -9,8 +9,9 @@ What:     of ``experiments.leaders`` and ``experiments.proposal`` what matters: 
 Command:  python -m experiments.leaders_cifar10 --data DIR
 Hardware: one CPU core; 105 runs of about 15 s.
 Expect:   written before the runs. If Fashion-MNIST told something about leaders and not about itself, then here too the
-          repository's own rule is above the paper's, and all-reduce above both. If the paper's rule or LSGD is above
-          D-PSGD, with an interval without zero, what the README says of leaders is too narrow.
+          repository's own rule is above the paper's in the mean over the conditions, and all-reduce above both under
+          each. If the paper's rule or LSGD is above D-PSGD where workers are alike, with an interval without zero, what
+          the README says of leaders is too narrow.
 """
 
 from experiments.configuration import RunConfig
