@@ -44,7 +44,7 @@ ifeq ($(RESULTS),results)
 tables: $(VENV)/installed
 	$(BIN)/python paper_tables.py --claims
 	$(BIN)/python paper_tables.py --into README.md
-	set -e; for page in docs/found.md docs/methods.md docs/rerun.md docs/theory.md; do $(BIN)/python paper_tables.py --into $$page; done
+	set -e; for page in docs/bad_input.md docs/found.md docs/methods.md docs/rerun.md docs/theory.md; do $(BIN)/python paper_tables.py --into $$page; done
 	$(BIN)/python theory_report.py
 else
 tables: $(VENV)/installed

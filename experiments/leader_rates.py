@@ -31,8 +31,8 @@ MORE: dict[str, dict[str, tuple[float, ...]]] = {
         "soft gossip, receiver judges": (0.8, 1.6), "LSGD, 2 groups of 4": (0.8,), "LSGD, 4 groups of 2": (0.8,),
         "MGRAWA": (0.8,),
     },
-    "cifar10": {"all-reduce": (3.2,), "AL-DSGD on D-PSGD": (3.2,), "LSGD": (0.1,)},
-    "skew 0.1, twice the epochs": {"all-reduce": (0.8,), "AL-DSGD on D-PSGD": (0.8,)},
+    leaders_cifar10.CHOSEN: {"all-reduce": (3.2,), "AL-DSGD on D-PSGD": (3.2,), "LSGD": (0.1,)},
+    f"skew 0.1, {equal_time.TWICE}": {"all-reduce": (0.8,), "AL-DSGD on D-PSGD": (0.8,)},
 }  # fmt: skip
 
 

@@ -26,8 +26,9 @@ def soak(root: Path) -> Table:
         found = json.loads(path.read_text(encoding="utf-8"))
         counts = {"wrong": sum(found["wrong"].values())} | {name: found[name] for name in SAID if name != "wrong"}
         rows = [{"what": said, "count": str(counts[name])} for name, said in SAID.items()]
-        minutes, cpu = found["minutes"], found["environment"]["hardware"]["cpu"]
+        minutes, hardware = found["minutes"], found["environment"]["hardware"]
+        machine = f"{hardware['cores']} cores of {hardware['cpu']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be read ({error!r}); python -m experiments.soak writes such a file") from None
-    caption = f"Short runs of every kind, killed at random: {minutes:g} minutes on two cores of {cpu}."
+    caption = f"Short runs of every kind, killed at random: {minutes:g} minutes on {machine}."
     return table(caption, rows)

@@ -93,7 +93,7 @@ def bounds(rows: pd.DataFrame) -> list[Statement]:
 
 
 def staleness_statements(frames: Frames) -> list[Statement]:
-    drift = frames["staleness_drift"].assign(rule=lambda rows: ruled(rows))
+    drift = frames["staleness_drift"].assign(rule=ruled)
     young = drift[drift["age"] == "bound"]
     return [
         *queues(frames["staleness_forms"]),
