@@ -164,7 +164,8 @@ class Watched(Events):
         """What the bound says of the event of worker i that is about to mix, and the drag in it."""
         n, method, own = self.n, self.method, self.path[i][-1]
         box = [self.box[i][j] for j in sources if j in self.box[i]]
-        since = [len(own_times := self.times_of[i]) - bisect_right(own_times, m.stamp) for m in box]
+        own_times = self.times_of[i]
+        since = [len(own_times) - bisect_right(own_times, m.stamp) for m in box]
         since[0] = 0  # its own model
         then = np.array([self.path[i][-1 - m] for m in since])
         apart = np.linalg.norm(np.array([self.carried(m).numpy() for m in box]) - then, axis=1)
