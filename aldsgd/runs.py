@@ -59,6 +59,14 @@ class Run:
         """Rows of the whole network, one per epoch, without the columns that only workers have."""
         return self._part(np.isnan, lambda name: name != "worker" and not self._tested(name))
 
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The rows of ``network`` that were tested on the same samples: without the last where those before it took a
+        part of the test set (``interim_images``). Between tests on different samples nothing can be read."""
+        part = self.config.get("interim_images") or np.inf
+        last = self.network["epoch"] == self.config.get("epochs")
+        return self.network[~last] if part < (self.config.get("test_images") or np.inf) else self.network
+
     @cached_property
     def final(self) -> dict[str, float]:
         """The last row of the whole network, column to number. Raises ConfigError where there is none."""

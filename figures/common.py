@@ -38,9 +38,16 @@ def listed(values: Iterable) -> str:
 
 
 def curves(runs: Iterable[Run], column: str) -> pd.DataFrame:
-    """One column of several runs: a row for each epoch that every run has evaluated, a column for each run."""
-    frames = [run.network.set_index("epoch")[column].dropna() for run in runs]
+    """One column of several runs: a row for each epoch that every run has tested on the samples of its curve, a column
+    for each run."""
+    frames = [run.curve.set_index("epoch")[column].dropna() for run in runs]
     return pd.concat(frames, axis=1, join="inner", keys=range(len(frames)))
+
+
+def tested_on(runs: Experiment) -> str:
+    """What the tests of the curves took, where the end was tested on more; nothing where all took the same."""
+    counts = " and ".join(f"{count:,}" for count in runs.field("interim_images") if count)
+    return f"curves: tests on {counts} images each, without the last, on all" if counts else ""
 
 
 def band(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from aldsgd.statistics import mean_interval
 from figures import style
-from figures.common import band, curves, ends, finish, script, within_percent
+from figures.common import band, curves, ends, finish, script, tested_on, within_percent
 from tables.experiments import target_of
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
 from tables.query import Experiment
@@ -61,6 +61,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         within_percent(panels[0])
         notes = ["(b, c) methods of which every seed reached the target"] * unreached
         notes += ["no bar: all seeds reached it at the same test"] * equal
+        notes += [told] if (told := tested_on(experiment)) else []
         return finish(fig, experiment, labels, out, note="; ".join(notes))
 
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from figures import style
-from figures.common import band, curves, finish, script, within_percent
+from figures.common import band, curves, finish, script, tested_on, within_percent
 from tables.query import Experiment
 
 ROWS = (
@@ -42,7 +42,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         within_percent(panels[0, 0])
         tested = sorted({len(entry.run.network) for entry in experiment})
         few = "points at the same place stand side by side" if tested[-1] <= style.FEW else ""
-        return finish(fig, experiment, labels, out, note=few)
+        return finish(fig, experiment, labels, out, note="; ".join(filter(None, (few, tested_on(experiment)))))
 
 
 if __name__ == "__main__":

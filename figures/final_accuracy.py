@@ -25,7 +25,9 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
     runs = Experiment(results, "final_accuracy")
     variants = runs.variants
     with style.sheet(width):
-        fig, panels = style.grid(1, len(runs.conditions), 4.2, 3.0, sharey="all")
+        # On one data set the panels are compared with each other.
+        alike = "all" if len(runs.field("dataset")) == 1 else ""
+        fig, panels = style.grid(1, len(runs.conditions), 4.2, 3.0, sharex=alike, sharey="all")
         for axes, (number, config) in zip(panels[0], runs.conditions.items(), strict=True):
             for place, variant in enumerate(variants):
                 own = runs.select(variant=variant, condition=number)

@@ -35,7 +35,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
                 style.curve(axes, place, variant, seconds[values.index].to_numpy(), mean, low, high, len(runs.variants))
         slow = f"one worker {factors[chosen]:g} times slower" if factors[chosen] else "times that differ"
         interim = runs[0].run.config.get("interim_images")
-        told = f"; before the last, tests on {interim} images" if interim else ""
+        told = f"; tests on {interim} images" if interim else ""
         axes.set(title=slow, xlabel=f"virtual time (s){told}")
         series = {v: gains(runs, v, FORMS[v]) for v in runs.variants if v in FORMS}
         ticks = sorted({factor for by_factor in series.values() for factor in by_factor})

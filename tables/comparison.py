@@ -115,13 +115,17 @@ def columns_of(selections: Sequence[Selection], metric: str | None) -> list[str]
 
 
 def common_end(selections: Sequence[Selection], axis: str) -> float:
-    """The largest number of epochs, bytes or seconds that every run reached."""
-    return min(float(AXES[axis](run.network)[-1]) for selection in selections for run in selection.runs.values())
+    """The largest number of epochs, bytes or seconds that every run reached: at its end if all end there, else by the
+    last test of its curve."""
+    runs = [run for selection in selections for run in selection.runs.values()]
+    ends = {float(AXES[axis](run.network)[-1]) for run in runs}
+    return ends.pop() if len(ends) == 1 else min(float(AXES[axis](run.curve)[-1]) for run in runs)
 
 
 def value_at(run: Run, column: str, axis: str, x: float) -> float:
-    """A column at x, on the line between two tests; NaN before the first."""
-    rows = run.network.dropna(subset=[column])
+    """A column at x: at the end of the run, or on the line between two tests of its curve; NaN before the first."""
+    whole = x == AXES[axis](run.network)[-1]
+    rows = (run.network if whole else run.curve).dropna(subset=[column])
     return float(np.interp(x, AXES[axis](rows), rows[column], left=np.nan))
 
 

@@ -48,28 +48,29 @@ def modelled_seconds(run: Run, gigabits: float, latency: float) -> pd.Series:
 
 
 def first_reached(run: Run, target: float) -> int | None:
-    """Row of ``run.network`` at which the mean worker first reaches ``target`` at a test; None if never."""
-    reached = run.network[f"mean_{run.metrics[0]}"] >= target
+    """Row of ``run.network`` at which the mean worker's curve first reaches ``target`` at a test; None if never."""
+    reached = run.curve[f"mean_{run.metrics[0]}"] >= target
     return int(reached.idxmax()) if reached.any() else None
 
 
 def at_equal_bytes(ours: Mapping[int, Run], theirs: Mapping[int, Run]) -> tuple[dict[int, float], dict[int, float]]:
-    """seed -> the mean worker's metric of either run of that seed, when both have sent what the one that sends less
-    sends in all."""
+    """seed -> the mean worker's metric of either run of that seed, when both have sent what the one that sends less had
+    sent by the last test of its curve."""
     found: tuple[dict[int, float], dict[int, float]] = {}, {}
     for seed in set(ours) & set(theirs):
         pair = ours[seed], theirs[seed]
-        spent = min(run.final["logical_bytes"] for run in pair)
+        spent = min(run.curve["logical_bytes"].iloc[-1] for run in pair)
         for values, run in zip(found, pair, strict=True):
             values[seed] = mean_at(run, run.network["logical_bytes"].to_numpy(), spent, np.nan)
     return found
 
 
 def mean_at(run: Run, spent: Sequence[float], at: float, beyond: float | None = None) -> float:
-    """The mean worker's metric when so much is spent, on the line between two tests.
+    """The mean worker's metric when so much is spent, on the line between two tests of its curve.
 
-    spent: by each tested epoch, ascending. NaN before the first; ``beyond`` the last, None for what it ended with.
+    spent: by each tested epoch, ascending. NaN before the first; ``beyond`` the last, None for the curve's end.
     """
-    values = run.network[f"mean_{run.metrics[0]}"].to_numpy(dtype=float)
+    values = run.curve[f"mean_{run.metrics[0]}"].to_numpy(dtype=float)
+    spent = spent[: len(values)]
     end = values[-1] if beyond is None else beyond
     return float(end if at > spent[-1] else np.interp(at, spent, values, left=np.nan))

@@ -10,6 +10,7 @@ from tables.catalogue import catalogue
 from tables.cost import cost
 from tables.experiments import TABLES
 from tables.flat import flat
+from tables.policies import policies
 from tables.primary import primary
 from tables.promises import promises
 from tables.refused import refused
@@ -19,8 +20,7 @@ from tables.today import leaders_today
 #: Tables that are no experiment's.
 ACROSS = {
     "claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost, "flat": flat,
-    "promises": promises, "leaders_today": leaders_today, "refused": refused,
-    "soak": soak,
+    "batchnorm": policies, "promises": promises, "leaders_today": leaders_today, "refused": refused, "soak": soak,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
 from experiments import compare
 from tables.comparison import columns_of, common_end, compared, parsed, select, value_at
+from tables.links import first_reached, mean_at
 from tests.calling import call
 
 BASE = {"dataset": "digits", "workers": 4, "graph": "ring", "graphs": 1, "epochs": 3, "lr": 0.1}
@@ -70,6 +71,26 @@ def test_a_value_lies_on_the_line_between_two_tests(store):
     rows = run.network["mean_accuracy"]
     assert value_at(run, "mean_accuracy", "epochs", 2.5) == pytest.approx((rows[1] + rows[2]) / 2)
     assert np.isnan(value_at(run, "mean_accuracy", "epochs", 0.5))
+
+
+def test_nothing_is_read_between_tests_on_different_samples(tmp_path):
+    """The last test is on all samples, those before it on a part."""
+    for method, changes in (("dpsgd", {}), ("single", {"test_images": 500}), ("whole", {"test_images": 200})):
+        write(tmp_path, method, range(2), interim_images=200, **changes)
+    for method in ("dpsgd", "single"):
+        run = select(tmp_path, f"method={method}").first
+        mean = run.network["mean_accuracy"]
+        assert list(run.curve["epoch"]) == [1, 2]
+        assert value_at(run, "mean_accuracy", "epochs", 2.5) == mean[1]
+        assert value_at(run, "mean_accuracy", "epochs", 3) == mean[2]
+        assert mean_at(run, run.network["epoch"].to_numpy(), 2.5) == mean[1]
+        assert first_reached(run, max(mean[:2])) is not None and first_reached(run, max(mean[:2]) + 1e-9) is None
+    assert len(select(tmp_path, "method=whole").first.curve) == 3  # the part is all
+    ends = [select(tmp_path, f"method={method}") for method in ("dpsgd", "single")]
+    assert common_end(ends, "epochs") == 3
+    write(tmp_path, "late", range(2), slope=0.5)
+    assert common_end([ends[0], select(tmp_path, "method=late")], "bytes") == 1500
+    assert common_end([ends[0], select(tmp_path, "method=whole")], "bytes") == 3000
 
 
 def test_what_a_selection_names(store, tmp_path):

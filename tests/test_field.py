@@ -68,7 +68,7 @@ def test_time_on_any_link_follows_from_the_counted_one(label):
 
 def test_what_is_reached_at_a_budget():
     network = pd.DataFrame({"mean_accuracy": [0.2, 0.4, 0.8]})
-    run, spent = SimpleNamespace(metrics=["accuracy"], network=network), np.array([10.0, 20.0, 40.0])
+    run, spent = SimpleNamespace(metrics=["accuracy"], curve=network), np.array([10.0, 20.0, 40.0])
     assert [mean_at(run, spent, at) for at in (10, 15, 30, 40, 1000)] == pytest.approx([0.2, 0.3, 0.6, 0.8, 0.8])
     assert np.isnan(mean_at(run, spent, 9.9))
     assert mean_at(run, np.zeros(3), 5.0) == 0.8  # who never sends

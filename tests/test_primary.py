@@ -24,6 +24,7 @@ GOSSIP = {"D-PSGD": "dpsgd", "AL-DSGD on D-PSGD": "aldsgd"}
 
 def config_of(label: str, seed: int, **changes) -> dict:
     base = {"dataset": "cifar10", "model": "resnet_small", "workers": 8, "graph": "paper:53.8", "graphs": 1}
+    base |= {"epochs": 4, "interim_images": 2000}
     return {**base, **VARIANTS[label].changes, "lr": 0.1 + len(label) / 100, "seed": seed, **changes}
 
 
@@ -96,73 +97,82 @@ def last(column):
 
 
 def by_hand(root: Path) -> dict[str, tuple[float, float, float, float]]:
-    """name -> (difference, lower and upper end, p), of what has runs."""
-    found = {}
+    """name -> (difference, lower and upper end, p), of what has five seeds in preset mid."""
+    found, measured = {}, {name for name, runs in needed(root).items() if runs.preset == "mid"}
 
     def compare(name: str, ours: pd.Series, theirs: pd.Series) -> None:
-        test = stats.ttest_rel(ours, theirs.loc[ours.index])
-        ends = test.confidence_interval(0.95)
-        found[name] = ((ours - theirs).mean(), ends.low, ends.high, test.pvalue)
+        differences = (ours - theirs).dropna()
+        if len(differences) == 5:
+            test = stats.ttest_1samp(differences, 0.0)
+            ends = test.confidence_interval(0.95)
+            found[name] = (differences.mean(), ends.low, ends.high, test.pvalue)
 
     three, one = dict(method="aldsgd", core="dpsgd", graphs=3), dict(method="aldsgd", core="dpsgd", graphs=1)
     plain, matcha = dict(method="dpsgd", graphs=1), dict(method="matcha", graphs=1)
-    final = read(root, "final_accuracy").query("condition == 'own rates'")
-    compare("P1", series(final, last("averaged_accuracy"), **three), series(final, last("averaged_accuracy"), **plain))
     worst = last("worst_accuracy")
-    compare("P2", series(final, worst, **three), series(final, worst, **plain))
-    compare("P3", series(final, worst, **one), series(final, worst, **plain))
-    compare("P4", series(final, worst, method="aldsgd", core="matcha"), series(final, worst, **matcha))
-    cells = read(root, "sparsity").query("graphs == 3")
-    gain = {
-        level: series(cells, worst, graph=f"paper:{level}", method="aldsgd")
-        - series(cells, worst, graph=f"paper:{level}", method="dpsgd")
-        for level in ("38.5", "100")
-    }
-    compare("P5", gain["38.5"], gain["100"])
-    bytes_ = read(root, "communication")
-    ours = series(bytes_.query("condition == 'own rates'"), lambda curve: curve, **three)
-    theirs = series(bytes_.query("condition == 'twice the epochs'"), lambda curve: curve, **matcha)
-    pairs = {seed: [] for seed in ours.index}
-    for seed, values in pairs.items():
-        curves = ours[seed], theirs[seed]
-        sent = min(curve["logical_bytes"].iloc[-1] for curve in curves)
-        for curve in curves:
-            after = int((curve["logical_bytes"] >= sent).idxmax())
-            low, high = curve.iloc[max(after - 1, 0)], curve.iloc[after]
-            share = (sent - low["logical_bytes"]) / max(high["logical_bytes"] - low["logical_bytes"], 1)
-            values.append(low["mean_accuracy"] + share * (high["mean_accuracy"] - low["mean_accuracy"]))
-    compare("P6", *(pd.Series({seed: pair[k] for seed, pair in pairs.items()}) for k in (0, 1)))
-    sooner = read(root, "convergence")
-    area = lambda curve: curve["mean_accuracy"].mean()  # noqa: E731
-    compare("P7", series(sooner, area, **three), series(sooner, area, **plain))
-    modern = read(root, "momentum")
-    compare("P8", series(modern, worst, **three), series(modern, worst, **plain))
+    if "final_accuracy" in measured:
+        final = read(root, "final_accuracy").query("condition == 'own rates'")
+        averaged = last("averaged_accuracy")
+        compare("P1", series(final, averaged, **three), series(final, averaged, **plain))
+        compare("P2", series(final, worst, **three), series(final, worst, **plain))
+        compare("P3", series(final, worst, **one), series(final, worst, **plain))
+        compare("P4", series(final, worst, method="aldsgd", core="matcha"), series(final, worst, **matcha))
+    if "sparsity" in measured:
+        cells = read(root, "sparsity").query("graphs == 3")
+        gain = {
+            level: series(cells, worst, graph=f"paper:{level}", method="aldsgd")
+            - series(cells, worst, graph=f"paper:{level}", method="dpsgd")
+            for level in ("38.5", "100")
+        }
+        compare("P5", gain["38.5"], gain["100"])
+    if "communication" in measured:
+        bytes_ = read(root, "communication")
+        ours = series(bytes_.query("condition == 'own rates'"), lambda curve: curve, **three)
+        theirs = series(bytes_.query("condition == 'twice the epochs'"), lambda curve: curve, **matcha)
+        pairs = {seed: [] for seed in {*ours.index} & {*theirs.index}}
+        for seed, values in pairs.items():
+            # The last test is on other images than those before it.
+            curves = ours[seed].iloc[:-1], theirs[seed].iloc[:-1]
+            sent = min(curve["logical_bytes"].iloc[-1] for curve in curves)
+            for curve in curves:
+                after = int((curve["logical_bytes"] >= sent).idxmax())
+                low, high = curve.iloc[max(after - 1, 0)], curve.iloc[after]
+                share = (sent - low["logical_bytes"]) / max(high["logical_bytes"] - low["logical_bytes"], 1)
+                values.append(low["mean_accuracy"] + share * (high["mean_accuracy"] - low["mean_accuracy"]))
+        compare("P6", *(pd.Series({seed: pair[k] for seed, pair in pairs.items()}, dtype=float) for k in (0, 1)))
+    if "convergence" in measured:
+        sooner = read(root, "convergence")
+        area = lambda curve: curve["mean_accuracy"].mean()  # noqa: E731
+        compare("P7", series(sooner, area, **three), series(sooner, area, **plain))
+    if "momentum" in measured:
+        modern = read(root, "momentum")
+        compare("P8", series(modern, worst, **three), series(modern, worst, **plain))
     return found
 
 
-def agree(root: Path) -> None:
+def agree(root: Path) -> set[str]:
+    """Both computations give the same; the names of what was compared."""
     expected, source = by_hand(root), needed(root)
-    adjusted = corrected({one.name: one.difference(source) for one in PRIMARY})
+    differences = {one.name: one.difference(source) for one in PRIMARY}
+    adjusted = corrected(differences)
+    assert set(adjusted) == set(expected)
     order = sorted(expected, key=lambda name: expected[name][3])
     for place, name in enumerate(order):
         own = max(min(1.0, (8 - k) * expected[earlier][3]) for k, earlier in enumerate(order[: place + 1]))
         assert adjusted[name] == pytest.approx(own, rel=1e-9)
-    for one in PRIMARY:
-        interval = one.difference(source)
-        mean, low, high, _ = expected[one.name]
+    for name, (mean, low, high, _) in expected.items():
+        interval = differences[name]
         assert (interval.mean, interval.low, interval.high) == pytest.approx((mean, low, high), rel=1e-9)
         assert interval.n == 5
+    return set(expected)
 
 
 def test_a_second_computation_gives_the_same(made_up):
-    agree(made_up)
+    assert len(agree(made_up)) == len(PRIMARY)
 
 
-@pytest.mark.skipif(
-    not all(runs.preset == "mid" for runs in needed(ROOT / "results").values()), reason="preset mid is not recorded yet"
-)
 def test_a_second_computation_of_the_committed_runs_gives_the_same():
-    agree(ROOT / "results")
+    assert agree(ROOT / "results") or not any(runs.preset == "mid" for runs in needed(ROOT / "results").values())
 
 
 def test_the_table_and_the_list_of_claims_show_them(made_up, tmp_path):
