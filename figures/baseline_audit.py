@@ -61,7 +61,7 @@ def worker_curves(axes, runs) -> None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         return
     alone = {group[0] for group in islands(runs[0].config) if len(group) == 1}
-    frames = pd.concat([run.workers for run in runs])
+    frames = pd.concat([run.workers[run.workers["epoch"].isin(run.curve["epoch"])] for run in runs])
     mean = 100 * frames.groupby(["worker", "epoch"])["test_accuracy"].mean()
     for worker in sorted(mean.index.unique("worker"), key=lambda w: w in alone):
         curve = mean.loc[worker]
