@@ -17,13 +17,23 @@ from aldsgd.watching import duration
 from experiments.proposal import PROPOSED
 from tables import claims
 from tables.base import plus_minus, scaled
+from tables.cost import seconds
 from tables.measures import Measure
 from tables.named import table
+from tables.query import experiment
 
 #: Workers that differ in ``heterogeneous``: rates two decades apart, and wrong labels.
 RATES = ("lr rises with degree", "lr falls with degree")
 NOISE = ("noise at 2", "noise at 4", "noise at 6")
 LESS = "worst, less D-PSGD's"
+#: Parts of preset mid, and the experiments that share the runs of each.
+PARTS = {
+    "the main table": ("final_accuracy", "convergence", "communication", "baseline_audit"),
+    "the rates": ("own_rates",),
+    "other graphs": ("sparsity",),
+    "GroupNorm": ("groupnorm",),
+    "momentum": ("momentum",),
+}
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
 THEORY = (
@@ -63,6 +73,7 @@ class Numbers:
         found |= {f"bias kept, {who}": partial(self.bias_kept, who) for who in ("AL-DSGD", "AL-DSGD, fading")}
         found |= {f"F{k}": partial(self.promise, k) for k in range(1, 6)}
         found |= {"F3 to F5, all-reduce": self.all_reduce, "time of leaders that judge": self.judging}
+        found |= {f"hours of {part}": partial(self.hours, names) for part, names in PARTS.items()}
         found |= {f"time of theory_{name}": partial(self.processor, [name]) for name in THEORY}
         return found | {"time of the theory": partial(self.processor, THEORY)}
 
@@ -131,6 +142,12 @@ class Numbers:
             self.cell("proposal", f"{who}, identical", "modelled s").value.mean for who in (PROPOSED, "D-PSGD")
         )
         return f"{own / plain:.1f} times"
+
+    def hours(self, names: Iterable[str]) -> str:
+        """Hours of one process, by the clock, of the runs of preset mid of some experiments, each counted once."""
+        found = [experiment(self.root, name) for name in names]
+        taken = {entry.run.key: seconds(entry.run) for one in found if one.preset == "mid" for entry in one}
+        return f"{sum(taken.values()) / 3600:.1f} hours"
 
     def processor(self, names: Iterable[str]) -> str:
         """Processor time of theory scripts together."""

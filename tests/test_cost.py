@@ -6,13 +6,19 @@ from pathlib import Path
 import pytest
 
 from tables.cost import cost
+from tables.prose import PARTS, Numbers
 
 ROOT = Path(__file__).parents[1] / "results"
 
 
-def test_hours_are_those_of_the_records_and_no_run_counts_twice():
+@pytest.fixture(scope="module")
+def files() -> dict[str, dict]:
+    """key -> what the JSON of a run holds."""
+    return {path.stem.rpartition("-")[2]: json.loads(path.read_text()) for path in (ROOT / "runs").glob("*.json")}
+
+
+def test_hours_are_those_of_the_records_and_no_run_counts_twice(files):
     rows = {row["experiment"]: row for row in cost(ROOT).rows.to_dict("records")}
-    files = {path.stem.rpartition("-")[2]: json.loads(path.read_text()) for path in (ROOT / "runs").glob("*.json")}
     counted: set[str] = set()
     for name in sorted(path.stem for path in (ROOT / "experiments").glob("*.json")):
         listed = json.loads((ROOT / f"experiments/{name}.json").read_text())["runs"]
@@ -23,3 +29,14 @@ def test_hours_are_those_of_the_records_and_no_run_counts_twice():
         assert row["not in a row above"].value == len(new)
         assert row["hours of those"].value == pytest.approx(sum(new) / 3600)
         assert 0 < row["seconds a run, least"].value <= row["median"].value
+
+
+def test_hours_of_the_parts_of_preset_mid_are_those_of_the_records(files):
+    for part, names in PARTS.items():
+        keys = set()
+        for name in names:
+            path = ROOT / f"experiments/{name}.json"
+            listing = json.loads(path.read_text()) if path.exists() else {"preset": None}
+            keys |= {entry["key"][:12] for entry in listing["runs"]} if listing["preset"] == "mid" else set()
+        hours = sum(files[key]["extra"]["seconds_total"] for key in keys & set(files)) / 3600
+        assert Numbers(ROOT).text(f"hours of {part}") == f"{hours:.1f} hours"
