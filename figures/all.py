@@ -1,4 +1,4 @@
-"""Draw every figure whose experiment has complete runs. python -m figures.all --results results --out figures"""
+"""Draw every figure whose experiments have complete runs. python -m figures.all --results results --out figures"""
 
 import sys
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from aldsgd.listings import MissingRuns, names
-from figures import style
+from figures import primary, style
 from figures.common import overview, script
+from tables.primary import needed
 
 
 def figure_of(name: str) -> Callable[[Path, Path, float], list[Path]]:
@@ -29,6 +30,8 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             written += figure_of(name)(results, out, width)
         except MissingRuns as error:
             missing.append(error)
+    if any(needed(results).values()):
+        written += primary.draw(results, out, width)
     if not written:
         raise missing[0]
     for error in missing:

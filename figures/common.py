@@ -47,7 +47,7 @@ def curves(runs: Iterable[Run], column: str) -> pd.DataFrame:
 def tested_on(runs: Experiment) -> str:
     """What the tests of the curves took, where the end was tested on more; nothing where all took the same."""
     counts = " and ".join(f"{count:,}" for count in runs.field("interim_images") if count)
-    return f"curves: tests on {counts} images each, without the last, on all" if counts else ""
+    return f"curves: tests on {counts} images; the last, on all, is left out" if counts else ""
 
 
 def band(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         looks = (("measured, 95 % interval", OURS, "o"), ("claimed", CLAIMED, "D"),
                  ("ceiling: all-reduce, same reference", CEILING, "|"))  # fmt: skip
         handles = [
-            Line2D([], [], color=color, marker=marker, linestyle="none", label=label,
+            Line2D([], [], color=color, marker=marker, linestyle="-" if marker == "|" else "none", label=label,
                    markeredgecolor=CEILING if marker == "|" else "white")
             for label, color, marker in looks
         ]  # fmt: skip

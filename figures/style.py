@@ -228,12 +228,12 @@ def accuracy_axis(axes: Axes, label: str) -> None:
 
 
 def plain_log(axes: Axes, which: str = "x", ticks: int = 4) -> None:
-    """A logarithmic axis, "x" or "y", with plain numbers, few enough to be read."""
+    """A logarithmic axis, "x" or "y", with plain numbers, few and short enough to be read: 500, 1k, 20k."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=ticks))
     axis.set_minor_formatter("")
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
 
 
 def legend(fig: Figure, labels: Sequence[str], columns: int = 4, note: str = "") -> None:

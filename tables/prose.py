@@ -80,7 +80,7 @@ class Numbers:
     @cached_property
     def claimed(self) -> dict[str, Callable[[], str]]:
         """name -> what gives the text: "C7", or "C7: MEASURE" for another measure than the leading one; for the
-        other columns with ", released schedule" or ", perfect mixing" behind it."""
+        other columns with ", released schedule", ", perfect mixing" or ", claimed" (points) behind it."""
         found, runs = {}, claims.needed(self.root)
         for claim in claims.CLAIMS:
             measures = claim.measure(runs)
@@ -89,6 +89,8 @@ class Numbers:
                 found[name] = partial(measured, measure, measure.real, measure.shown)
                 found[f"{name}, released schedule"] = partial(measured, measure, measure.released)
                 found[f"{name}, perfect mixing"] = partial(measured, measure, measure.ceiling)
+                if measure.claimed:
+                    found[f"{name}, claimed"] = partial(" to ".join, dict.fromkeys(map("{:g}".format, measure.claimed)))
         return found
 
     def cell(self, name: str, row: str, column: str):

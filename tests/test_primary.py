@@ -75,14 +75,14 @@ def made_up(tmp_path_factory) -> Path:
 
 
 def read(root: Path, name: str) -> pd.DataFrame:
-    """A row per run of an experiment: its listing, its configuration, and its network rows."""
+    """A row per complete run of an experiment: its listing, its configuration, and its network rows."""
     listing = json.loads((root / "experiments" / f"{name}.json").read_text())
     rows = []
     for entry in listing["runs"]:
-        (path,) = (root / "runs").glob(f"*-{entry['key']}.csv")
-        config = json.loads(path.with_suffix(".json").read_text())["config"]
-        curve = pd.read_csv(path)
-        rows.append({**config, **entry, "curve": curve[curve["worker"].isna()].reset_index(drop=True)})
+        for path in (root / "runs").glob(f"*-{entry['key']}.csv"):
+            config = json.loads(path.with_suffix(".json").read_text())["config"]
+            curve = pd.read_csv(path)
+            rows.append({**config, **entry, "curve": curve[curve["worker"].isna()].reset_index(drop=True)})
     return pd.DataFrame(rows)
 
 
