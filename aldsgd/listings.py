@@ -31,21 +31,31 @@ def names(root) -> list[str]:
     return found
 
 
+#: Presets, from the one that says least about the paper.
+PRESETS = ("smoke", "cpu", "mid", "paper")
+
+
+def larger_listed(root, name: str, preset: str) -> str | None:
+    """The preset that an experiment lists, where that one says more than ``preset``; else None."""
+    try:
+        listed = read_experiment(root, name)["preset"]
+    except ConfigError:  # none yet, or damaged
+        return None
+    known = {preset, listed} <= set(PRESETS)
+    return listed if known and PRESETS.index(preset) < PRESETS.index(listed) else None
+
+
 def check_experiment(root, name: str, preset: str) -> None:
     """Raise ConfigError unless ``write_experiment`` can list runs of this preset; call it before any training.
 
-    A list of smoke runs never takes the place of one that tables and claims are made of.
+    A list never takes the place of one of a larger preset, of which tables and claims are made.
     """
     path = path_of(root, name)
     check_folder(path.parent, Path(root))
     if path.is_dir():
         raise ConfigError(f"{path} is a folder, where the list of runs should be: move it away")
-    try:
-        listed = read_experiment(root, name)["preset"]
-    except ConfigError:  # none yet, or damaged
-        return
-    if preset == "smoke" and listed != "smoke":
-        raise ConfigError(f"{path} lists runs of preset {listed}: give a smoke run another folder with --results")
+    if listed := larger_listed(root, name, preset):
+        raise ConfigError(f"{path} lists runs of preset {listed}: give a {preset} run another folder with --results")
 
 
 def write_experiment(

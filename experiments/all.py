@@ -16,7 +16,7 @@ from importlib import import_module
 
 import numpy as np
 
-from aldsgd.listings import write_experiment
+from aldsgd.listings import larger_listed, write_experiment
 from aldsgd.records import RunStore
 from aldsgd.watching import duration
 from experiments.command import Session, command
@@ -139,9 +139,12 @@ def main(session: Session) -> None:
 
 
 def write_lists(entries: dict[str, Runs], store: RunStore, preset: str) -> None:
-    """List the runs of every experiment that has a complete one, so that its table and figure can be made."""
+    """List the runs of every experiment that has a complete one, so that its table and figure can be made; a list of a
+    larger preset stays."""
     for name, runs in entries.items():
-        if any(store.load(config.record()) is not None for _, _, config in runs):
+        if listed := larger_listed(store.root, name, preset):
+            print(f"{name}: still lists preset {listed}")
+        elif any(store.load(config.record()) is not None for _, _, config in runs):
             conditions = conditions_of(import_module(f"experiments.{name}").configurations, preset)
             listed = [(label, seed, config.record()) for label, seed, config in runs]
             write_experiment(store.root, name, preset, listed, conditions)

@@ -12,11 +12,11 @@ from typing import get_args, get_type_hints
 from aldsgd.cache import cache_dir
 from aldsgd.errors import ConfigError
 from aldsgd.links import LINKS
+from aldsgd.listings import PRESETS
 from aldsgd.methods import choices_of, option
 from baselines import registry
 from experiments.configuration import DEFAULTS, RunConfig, option_names
 
-PRESETS = ("smoke", "cpu", "mid", "paper")
 TIMEOUT = 300.0
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from aldsgd import environment, records
 from aldsgd.errors import ConfigError
-from aldsgd.listings import check_experiment, load_experiment, write_experiment
+from aldsgd.listings import PRESETS, check_experiment, load_experiment, write_experiment
 from aldsgd.records import COLUMNS, AlreadyComplete, RunStore, key
 from baselines.registry import METHODS
+from experiments.all import write_lists
 from experiments.configuration import RunConfig
 
 CONFIG = {"dataset": "digits", "method": "dpsgd", "lr": 0.4, "lr_drops": [[100, 0.1]], "augment": False,
@@ -553,19 +555,19 @@ def test_some_of_the_runs_of_an_experiment(tmp_path):
         load_experiment(tmp_path, "quickstart", partial=True)
 
 
-@pytest.mark.parametrize("preset", ["cpu", "paper", "mid"])
-def test_smoke_runs_never_replace_a_list_that_means_something(tmp_path, preset):
+@pytest.mark.parametrize(("smaller", "listed"), [*combinations(PRESETS, 2)])
+def test_a_list_never_replaces_one_of_a_larger_preset(tmp_path, capsys, smaller, listed):
     entries = [("D-PSGD", 0, CONFIG)]
-    path = write_experiment(tmp_path, "quickstart", "smoke", entries)
-    write_experiment(tmp_path, "quickstart", preset, entries)
+    path = write_experiment(tmp_path, "quickstart", smaller, entries)
+    write_experiment(tmp_path, "quickstart", listed, entries)
     before = path.read_bytes()
     for call in (check_experiment, lambda *arguments: write_experiment(*arguments, entries)):
-        with pytest.raises(ConfigError, match=f"preset {preset}"):
-            call(tmp_path, "quickstart", "smoke")
-    assert path.read_bytes() == before
-    write_experiment(tmp_path, "quickstart", "cpu", entries)
+        with pytest.raises(ConfigError, match=f"preset {listed}: give a {smaller} run another folder"):
+            call(tmp_path, "quickstart", smaller)
+    write_lists({"quickstart": [("D-PSGD", 0, RunConfig())]}, RunStore(tmp_path), smaller)
+    assert capsys.readouterr().out == f"quickstart: still lists preset {listed}\n" and path.read_bytes() == before
     path.write_text("half of a li")
-    write_experiment(tmp_path, "quickstart", "smoke", entries)
+    write_experiment(tmp_path, "quickstart", smaller, entries)
 
 
 def test_a_list_that_cannot_be_written_is_known_before(tmp_path):
