@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.common import ends, finish, script
-from tables.query import Experiment
+from tables.query import Experiment, Runs
 
 #: The bar is no method's marker elsewhere.
 MARKERS = {"worst": "<", "mean": "o", "best": ">", "averaged": "|"}
@@ -28,7 +28,9 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         # On one data set the panels are compared with each other.
         alike = "all" if len(runs.field("dataset")) == 1 else ""
         fig, panels = style.grid(1, len(runs.conditions), 4.2, 3.0, sharex=alike, sharey="all")
+        far = False
         for axes, (number, config) in zip(panels[0], runs.conditions.items(), strict=True):
+            floor = lowest(runs.select(condition=number))
             for place, variant in enumerate(variants):
                 own = runs.select(variant=variant, condition=number)
                 if not own:
@@ -36,6 +38,12 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
                 color = style.look(variant).color
                 for (column, marker), up in zip(MARKERS.items(), OFFSETS, strict=True):
                     (mean,), (half,) = ends([own.interval(column)])
+                    if mean < floor:
+                        axes.annotate(f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {mean:.0f} %", (0, place + up), (3, 0),
+                                      xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+                                      color=color, fontsize=style.SMALLEST)  # fmt: skip
+                        far = True
+                        continue
                     axes.errorbar(mean, place + up, xerr=half, color=color, elinewidth=0.9, **look_of(marker, color))
             title = NAMES.get(config["dataset"], config["dataset"])
             rates = runs.named(number)
@@ -47,8 +55,16 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
                    label="averaged model" if column == "averaged" else f"{column} worker")
             for column, marker in MARKERS.items()
         ]  # fmt: skip
-        style.key(fig, handles)
+        style.key(fig, handles, note="number at the edge: an averaged model far below the workers" if far else "")
         return finish(fig, runs, (), out)
+
+
+def lowest(runs: Runs) -> float:
+    """Percent below which an averaged model would squeeze all others: below the lowest worker by more than the lowest
+    and the highest of the methods are apart."""
+    each = [runs.select(variant=variant) for variant in runs.variants]
+    low, high = (100 * end(own.interval(c).mean for own in each) for end, c in ((min, "worst"), (max, "best")))
+    return 2 * low - high
 
 
 def look_of(marker: str, color: str) -> dict:
