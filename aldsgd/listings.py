@@ -55,7 +55,10 @@ def check_experiment(root, name: str, preset: str) -> None:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder, where the list of runs should be: move it away")
     if listed := larger_listed(root, name, preset):
-        raise ConfigError(f"{path} lists runs of preset {listed}: give a {preset} run another folder with --results")
+        raise ConfigError(
+            f"{path} lists runs of preset {listed}: give a {preset} run another folder with --results, "
+            f"or ask for --preset {listed}"
+        )
 
 
 def write_experiment(
