@@ -142,8 +142,8 @@ def write_lists(entries: dict[str, Runs], store: RunStore, preset: str) -> None:
     """List the runs of every experiment that has a complete one, so that its table and figure can be made; a list of a
     larger preset stays."""
     for name, runs in entries.items():
-        if listed := larger_listed(store.root, name, preset):
-            print(f"{name}: still lists preset {listed}")
+        if larger := larger_listed(store.root, name, preset):
+            print(f"{name}: still lists preset {larger}")
         elif any(store.load(config.record()) is not None for _, _, config in runs):
             conditions = conditions_of(import_module(f"experiments.{name}").configurations, preset)
             listed = [(label, seed, config.record()) for label, seed, config in runs]
