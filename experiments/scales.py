@@ -60,6 +60,11 @@ MID_CNN = MID_BREADTH.but(model="cnn")
 GROUPS = MID_BREADTH.but(model="resnet_small_gn", also=())
 #: Today's practice.
 MOMENTUM = MID_BREADTH.but(momentum=0.9, nesterov=True, schedule="cosine", lr=0.08, lr_drops=())
+#: One worker with all the images, on both networks.
+ALONE = {
+    f"{base.model}, alone": base.but(workers=1, graph="complete", also=(), eval_every=base.epochs, interim_images=None)
+    for base in (MID, MID_CNN)
+}
 PAPER_CIFAR10 = RunConfig(
     dataset="cifar10", model="resnet50_narrow", augment=True, graph=GRAPH,
     lr=0.4, lr_drops=((100, 0.1), (150, 0.1)), epochs=200, eval_every=5,

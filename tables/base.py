@@ -175,9 +175,11 @@ def setting(runs: Experiment) -> str:
 
     digits = runs.preset == "paper" and shared("dataset") == "digits"
     seeds = sorted({entry.seed for entry in runs})
+    workers = "one worker" if shared("workers") == "1" else f"{shared('workers')} workers"
+    graph = f", graph {shared('graph')}" if shared("graph") else ""
     return (
-        f"preset {runs.preset}, {shared('dataset')}, model {shared('model')}, {shared('workers')} workers, "
-        f"graph {shared('graph')}, {shared('epochs')} epochs, "
+        f"preset {runs.preset}, {shared('dataset')}, model {shared('model')}, {workers}{graph}, "
+        f"{shared('epochs')} epochs, "
         f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} ({', '.join(map(str, seeds))}). "
         + (DIGITS if digits else PRESETS.get(runs.preset, "This preset is not the paper's setting."))
     )

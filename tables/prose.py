@@ -33,6 +33,7 @@ PARTS = {
     "other graphs": ("sparsity",),
     "GroupNorm": ("groupnorm",),
     "momentum": ("momentum",),
+    "one worker alone": ("alone",),
 }
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)

@@ -1,0 +1,29 @@
+"""Claim under test: the networks of preset mid learn; what one worker reaches that has all the images to itself.
+
+What:     plain SGD of one worker on all images of CIFAR-10, with batches as large as those of one of the eight workers
+          elsewhere, so eight times their steps; each network at its own best rate, five seeds.
+          mid: an eight-layer ResNet, 20 epochs; three convolutions, 12 epochs.
+Command:  python -m experiments.alone --preset mid --data DIR
+Hardware: one CPU core; 10 runs; not run yet.
+Expect:   more than any gossip of eight workers at the same epochs.
+"""
+
+from experiments.rates import at_own_rates
+from experiments.scales import ALONE, SMOKE, Entry, method, script
+
+SEEDS = {"smoke": (0, 1), "mid": (0, 1, 2, 3, 4)}
+
+
+def configurations(preset: str, seed: int) -> list[Entry]:
+    """One worker on each network, labelled "cnn, alone"."""
+    if preset == "mid":
+        return [
+            (setting, config, setting)
+            for setting, base in ALONE.items()
+            for _, config, _ in at_own_rates(setting, base.but(seed=seed), ["no exchange"])
+        ]
+    return [("digits, alone", method(SMOKE.but(workers=1, graph="complete", seed=seed), "no exchange"))]
+
+
+if __name__ == "__main__":
+    script(__file__, __doc__, configurations, SEEDS)
