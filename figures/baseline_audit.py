@@ -6,53 +6,51 @@ from pathlib import Path
 import pandas as pd
 
 from figures import style
-from figures.common import categories, finish, script, within_percent
+from figures.common import categories, finish, script, tested_on, within_percent
 from tables.experiments import islands
 from tables.query import Experiment
 
 ALONE, REST = style.ALERT, "0.6"
+#: Field of a case -> its text.
+TEXT = {
+    "graph": lambda graph: f"{graph.removeprefix('paper:')} %",
+    "graphs": lambda count: f"{count} graph{'s' * (count > 1)}",
+    "start": lambda start: f"{start} start",
+}
 
 
 def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     runs = Experiment(results, "baseline_audit")
-    families = runs.families
-    fields = dict.fromkeys((config["graph"], config["start"], config["graphs"]) for config in runs.configs)
-    cases = [dict(zip(("graph", "start", "graphs"), values, strict=True)) for values in fields]
-    names = [
-        (
-            f"{c['graph'].removeprefix('paper:')} %",
-            f"{c['graphs']} graph{'s' * (c['graphs'] > 1)}",
-            f"{c['start']} start",
-        )
-        for c in cases
-    ]
+    # Where each method has one number of graphs, that number is the method's and no case.
+    crossed = any(len(runs.select(family=family).field("graphs")) > 1 for family in runs.families)
+    kind, methods = ("family", runs.families) if crossed else ("variant", runs.variants)
+    fields = ("graph", "start", "graphs") if crossed else ("graph", "start")
+    found = dict.fromkeys(tuple(config[field] for field in fields) for config in runs.configs)
+    cases = [dict(zip(fields, values, strict=True)) for values in found]
+    names = [", ".join(TEXT[field](case[field]) for field in fields if field != "start") for case in cases]
+    starts = [TEXT["start"](case["start"]) for case in cases]
     with style.sheet(width):
         flat = style.narrow()
-        across = 2 if flat else len(families)
-        rows = -(-len(families) // across)
+        across = 2 if flat else len(methods)
+        rows = -(-len(methods) // across)
         fig = style.empty(1.5 * rows + 2.7 if flat else 5.2)
         heights = [1] * rows + [1.8 if flat else 1.2]
         places, first = fig.add_gridspec(rows + 1, across, height_ratios=heights), None
-        for place, family in enumerate(families):
+        for place, method in enumerate(methods):
             axes = fig.add_subplot(places[divmod(place, across)], sharex=first, sharey=first)
             first = first or axes
-            worker_curves(axes, [entry.run for entry in runs.select(family=family, **cases[0])])
-            axes.set(title=style.brief(family), ylabel="a worker's accuracy (%)")
+            worker_curves(axes, [entry.run for entry in runs.select(**{kind: method}, **cases[0])])
+            axes.set(title=style.brief(method), ylabel="a worker's accuracy (%)")
             style.epoch_axis(axes)
         axes = fig.add_subplot(places[rows, :])
-        series = {f: [runs.select(family=f, **case).interval("worst") for case in cases] for f in families}
-        categories(
-            axes,
-            ["{}, {}\n{}".format(*name) for name in names],
-            series,
-            "worst worker's test accuracy (%)",
-            flat=flat,
-        )
+        series = {m: [runs.select(**{kind: m}, **case).interval("worst") for case in cases] for m in methods}
+        ticks = [f"{name}\n{start}" for name, start in zip(names, starts, strict=True)]
+        categories(axes, ticks, series, "worst worker's test accuracy (%)", flat=flat)
         within_percent(axes, "x" if flat else "y")
         axes.set_title("the worst worker at the last epoch")
-        above = ", ".join(names[0])
-        return finish(fig, runs, families, out, note=f"above: every worker, mean over seeds, {above}")
+        note = f"above: every worker, mean over seeds, {names[0]}, {starts[0]}"
+        return finish(fig, runs, methods, out, note="; ".join(filter(None, (note, tested_on(runs)))))
 
 
 def worker_curves(axes, runs) -> None:

@@ -56,16 +56,17 @@ def ends(own: Runs, unit: Unit) -> dict[str, Cell]:
     return {title: unit.show(own.interval(column)) for column, title in titles.items()}
 
 
-def best_and_released(runs: Experiment, label: str) -> dict[str, Cell]:
-    """Columns of ``final_accuracy``: the best worker, and differences to the released schedule."""
+def less_released(runs: Experiment, label: str) -> dict[str, Cell]:
+    """Columns: differences to the released schedule under the same condition."""
     own, released, unit = runs.of(label), runs.counterpart(label, RELEASED), Unit.of(runs)
     return {
-        "best worker": unit.show(own.interval("best")),
-        **{
-            f"{column}, less released schedule's": unit.gain(own.less(released, column))
-            for column in ("worst", "averaged")
-        },
+        f"{column}, less released schedule's": unit.gain(own.less(released, column)) for column in ("worst", "averaged")
     }
+
+
+def best_and_released(runs: Experiment, label: str) -> dict[str, Cell]:
+    """Columns of ``final_accuracy``: the best worker, and differences to the released schedule."""
+    return {"best worker": Unit.of(runs).show(runs.of(label).interval("best"))} | less_released(runs, label)
 
 
 def core_of(runs: Experiment, label: str) -> Runs:

@@ -25,7 +25,15 @@ from tables.base import (
     table,
     words,
 )
-from tables.compared import EQUAL, UNEQUAL, compare, final_accuracy, less_other_judges, over_conditions
+from tables.compared import (
+    EQUAL,
+    UNEQUAL,
+    compare,
+    final_accuracy,
+    less_other_judges,
+    less_released,
+    over_conditions,
+)
 from tables.faults import faults
 from tables.field import field
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, modelled_seconds
@@ -147,11 +155,15 @@ def islands(config: dict) -> list[list[int]]:
     return Topology.from_edges(config["workers"], sorted(edges)).components()
 
 
-def cut_off(runs: Experiment, label: str) -> dict[str, str]:
-    """Column of ``baseline_audit``: the groups of workers that are cut off from each other."""
-    groups = islands(runs.of(label)[0].run.config)
+def audited(runs: Experiment, label: str) -> dict[str, Cell | str]:
+    """Columns of ``baseline_audit``: differences to the released schedule, bytes, and groups of workers cut off."""
+    own = runs.of(label)
+    groups = islands(own[0].run.config)
     text = " ".join(f"{{{','.join(map(str, group))}}}" for group in groups)
-    return {"groups": text if len(groups) > 1 else "all connected"}
+    return less_released(runs, label) | {
+        "logical MB": mean_only(own.interval("megabytes")),
+        "groups": text if len(groups) > 1 else "all connected",
+    }
 
 
 def target_of(runs: Experiment, label: str) -> float:
@@ -223,7 +235,10 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
     "sensitivity": sensitivity,
     "sixteen_workers": compare,
     "baseline_audit": partial(
-        compare, extra=cut_off, note="Groups: workers between which nothing ever passes under the schedule."
+        compare,
+        extra=audited,
+        note="Groups: workers between which nothing ever passes under the schedule. Logical MB: 10⁶ bytes sent by all "
+        "workers together in the whole run.",
     ),
     "communication": communication,
     "non_iid": compare,
