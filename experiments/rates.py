@@ -22,6 +22,24 @@ OWN: dict[str, dict[str, float]] = {
         "no exchange": 0.2,
         "D-PSGD (released schedule)": 0.2,
     },
+    "cnn, 100 %": {
+        "D-PSGD": 1.6,
+        "D-PSGD, three graphs": 1.6,
+        "AL-DSGD on D-PSGD": 0.8,
+        "AL-DSGD, three graphs": 1.6,
+    },
+    "cnn, 38.5 %": {
+        "D-PSGD": 0.8,
+        "D-PSGD, three graphs": 0.4,
+        "AL-DSGD on D-PSGD": 0.8,
+        "AL-DSGD, three graphs": 0.4,
+    },
+    "momentum": {
+        "D-PSGD": 0.08,
+        "AL-DSGD on D-PSGD": 0.08,
+        "AL-DSGD, three graphs": 0.32,
+        "all-reduce": 0.32,
+    },
     "fashionmnist, identical": {
         "no exchange": 0.1,
         "D-PSGD": 0.2,
