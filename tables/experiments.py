@@ -29,6 +29,7 @@ from tables.compared import (
     EQUAL,
     UNEQUAL,
     compare,
+    core_of,
     final_accuracy,
     less_other_judges,
     less_released,
@@ -45,7 +46,8 @@ LEADERS = "AL-DSGD on D-PSGD"
 
 
 def convergence(root: Path, name: str) -> Table:
-    """How soon: the mean over tested epochs of the mean worker's accuracy, against D-PSGD and against MATCHA."""
+    """How soon: the mean over tested epochs of the mean worker's accuracy, against D-PSGD and MATCHA on one graph, and
+    against what a method wraps, on its own graphs."""
     runs = Experiment(root, name)
     unit, rows = Unit.of(runs), []
     shown = f"{unit.metric} over epochs"
@@ -57,9 +59,10 @@ def convergence(root: Path, name: str) -> Table:
                 "seeds": Cell(len(own)),
                 shown: unit.show(own.interval("area")),
                 **{
-                    f"less {other}'s": unit.gain(own.less(runs.counterpart(label, other), "area"))
+                    f"less {other}'s": unit.gain(own.less(runs.counterpart(label, other, graphs=1), "area"))
                     for other in (REFERENCE, "MATCHA")
                 },
+                "less its core's on the same graphs": unit.gain(own.less(core_of(runs, label), "area")),
                 "last mean worker": unit.show(own.interval("mean")),
                 "last training loss": mean_only(own.interval("loss")),
                 "logical MB": mean_only(own.interval("megabytes")),
@@ -167,8 +170,11 @@ def audited(runs: Experiment, label: str) -> dict[str, Cell | str]:
 
 
 def target_of(runs: Experiment, label: str) -> float:
-    """95 % of the final mean accuracy of D-PSGD on the same graph, mean over its seeds; NaN where it was not run."""
-    interval = runs.counterpart(label, REFERENCE).interval("mean")
+    """95 % of the final mean accuracy of D-PSGD on the same graph, mean over its seeds; NaN where it was not run.
+
+    One graph, however many a method uses in turn: what is compared must share its target.
+    """
+    interval = runs.counterpart(label, REFERENCE, graphs=1).interval("mean")
     return float("nan") if interval is None else 0.95 * interval.mean
 
 

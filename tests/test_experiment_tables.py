@@ -26,7 +26,7 @@ from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, S
 from figures import all as figures
 from figures import style
 from tables.compared import mean_gain, times
-from tables.experiments import islands
+from tables.experiments import islands, target_of
 from tables.links import modelled_seconds
 from tables.promises import less_best
 from tables.query import Entry, Experiment, Runs
@@ -116,6 +116,18 @@ def test_tables_and_figures_never_import_torch():
         f"importlib.import_module('figures.{path.stem}')\n" for path in (ROOT / "figures").glob("[a-z]*.py")
     )
     subprocess.run([sys.executable, "-c", f"{code}assert 'torch' not in sys.modules"], cwd=ROOT, check=True)
+
+
+def test_methods_are_held_to_one_target_and_one_reference_however_many_graphs_they_use():
+    runs = Experiment(ROOT / "results", "communication")
+    labels = dict.fromkeys(entry.label for entry in runs.under("own rates"))
+    assert {"D-PSGD", "D-PSGD, three graphs", "AL-DSGD, three graphs"} <= set(labels)
+    (target,) = {target_of(runs, label) for label in labels}
+    assert target == pytest.approx(0.95 * runs.of("D-PSGD").interval("mean").mean)
+    sooner = Experiment(ROOT / "results", "convergence")
+    expected = sooner.of("AL-DSGD, three graphs").less(sooner.of("D-PSGD"), "area")
+    rows = paper_tables.table("convergence", ROOT / "results").rows.set_index("convergence")
+    assert rows.loc["AL-DSGD, three graphs", "less D-PSGD's"].value.mean == pytest.approx(100 * expected.mean)
 
 
 def test_the_audit_marks_the_workers_that_never_exchange():
