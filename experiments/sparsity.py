@@ -7,7 +7,8 @@ What:     the paper's five levels of sparsity x one, two or three rotating graph
           graphs of 100 % and 38.5 %, all of CIFAR-10, three convolutions, 12 epochs, each at its own best rate on that
           level. paper: 200 epochs of all of it.
 Command:  python -m experiments.sparsity --data DIR
-Hardware: one CPU core; 300 runs of about 13 s each, 65 minutes (60 of them are shared with other experiments).
+Hardware: one CPU core; 300 runs of about 13 s each, 65 minutes (60 of them are shared with other experiments). mid:
+          40 runs of about 2 minutes.
 Expect:   where the paper is right, a gain that grows from 100 % to 38.5 %, at equal bytes for one, two, three graphs.
 """
 

@@ -15,7 +15,7 @@ from aldsgd.theory import records
 from tables.compared import RELEASED
 from tables.experiments import target_of
 from tables.links import at_equal_bytes, first_reached
-from tables.primary import ON_MATCHA, ONE, OWN_RATES, SHARED_RATE, THREE, TWICE
+from tables.primary import NO_GAIN, ON_MATCHA, ONE, OWN_RATES, SHARED_RATE, THREE, TWICE, alone
 from tables.query import Experiment, Runs, Unmeasured
 
 #: Problems of ``experiments.theory_rate``, in words.
@@ -27,7 +27,8 @@ class Measure:
     """One measured quantity: its difference to D-PSGD (or the core named) and to the released schedule.
 
     ``unit`` follows the numbers; ``shown`` replaces intervals where counting, not sampling, gives the answer.
-    ``ceiling``: what all-reduce, which mixes perfectly, gains over the same reference.
+    ``ceiling``: what all-reduce, which mixes perfectly, gains over the same reference. ``gain``: where the difference
+    is of gains, the one that must be a gain, since a smaller loss is none.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Measure:
     shown: str = ""
     counted: bool | None = None
     ceiling: Interval | None = None
+    gain: Interval | None = None
 
     @property
     def unseen(self) -> bool:
@@ -60,6 +62,8 @@ def judge(measure: Measure, interval: Interval | None, preset: str | None) -> st
         return f"open: {interval.n} of {MIN_PAIRS} seeds"
     else:
         word = verdict(interval, measure.higher_is_better) or "no difference shown"
+        none = measure.gain is not None and verdict(measure.gain, measure.higher_is_better) != "better"
+        word = NO_GAIN if none and word == "better" else word
     if preset == "paper":
         return "holds" if word in ("better", "yes") else "does not hold"
     unseen = measure.unseen and word != "better"
@@ -95,17 +99,14 @@ def sparse_gain(runs: Mapping[str, Experiment]) -> list[Measure]:
     """What leaders add to the worst worker on the same three graphs: sparse ones less the densest, and each alone."""
     sparsity = runs["sparsity"]
     found = {level: gain_of_leaders(sparsity, level) for level in PAPER}
-    dense, *sparser = [level for level in PAPER if found[level]] or PAPER
-    common = set.intersection(*(set(found[level]) for level in sparser)) if sparser else set()
+    trained = [level for level in PAPER if found[level]]
+    dense, *sparser = trained if len(trained) > 1 else PAPER
+    common = set.intersection(*(set(found[level]) for level in sparser))
     sparse = {seed: float(np.mean([found[level][seed] for level in sparser])) for seed in common}
-    many = f"mean gain at {sparser[0]} to {sparser[-1]} %" if len(sparser) > 1 else f"gain at {sparser[-1:]} %"
+    many = f"mean gain at {sparser[0]} to {sparser[-1]} %" if len(sparser) > 1 else f"gain at {sparser[0]} %"
     return [
-        Measure(f"{many}, less the gain at {dense} %", paired_by_seed(sparse, found[dense]), None),
-        *(
-            Measure(f"gain at {level} %", paired_by_seed(own, dict.fromkeys(own, 0.0)), None)
-            for level, own in found.items()
-            if own
-        ),
+        Measure(f"{many}, less the gain at {dense} %", paired_by_seed(sparse, found[dense]), None, gain=alone(sparse)),
+        *(Measure(f"gain at {level} %", alone(own), None) for level, own in found.items() if own),
     ]
 
 

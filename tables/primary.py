@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aldsgd.statistics import MIN_PAIRS, Interval, holm, p_value, paired_by_seed
+from aldsgd.statistics import MIN_PAIRS, Interval, holm, p_value, paired_by_seed, verdict
 from tables.base import Cell, Estimate, Table, plus_minus, scaled, table
 from tables.links import at_equal_bytes
 from tables.query import Experiment, Runs, Unmeasured, experiment
@@ -19,6 +19,8 @@ LEVEL = 0.05
 #: Conditions, as the experiments of preset mid name them.
 OWN_RATES, SHARED_RATE, TWICE = "own rates", "D-PSGD's rate", "twice the epochs"
 ONE, THREE, ON_MATCHA = "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "AL-DSGD on MATCHA"
+#: A difference of gains that is better because a loss is smaller.
+NO_GAIN = "better, but no gain"
 #: seed -> value of ours, and of theirs.
 Pair = tuple[Mapping[int, float], Mapping[int, float]]
 Source = Mapping[str, Experiment | Unmeasured]
@@ -29,6 +31,7 @@ class Primary:
     """One comparison: which claim it tests, its words, the experiments it needs, what is compared, and the ceiling.
 
     claimed: the smallest gain claimed, a fraction. ceiling: as ``pair``, None where all-reduce was not run beside it.
+    of_gains: ours and theirs are gains themselves, so that ours must be one for the word better.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Primary:
     pair: Callable[[Source], Pair]
     ceiling: Callable[[Source], Pair] | None = None
     claimed: float | None = None
+    of_gains: bool = False
 
     def difference(self, source: Source) -> Interval | None:
         """Ours less theirs; None where no seed is shared."""
@@ -46,6 +50,15 @@ class Primary:
     def most(self, source: Source) -> Interval | None:
         """What all-reduce gains over the same reference."""
         return paired_by_seed(*self.ceiling(source)) if self.ceiling else None
+
+    def gain(self, source: Source) -> Interval | None:
+        """Ours, where it is a gain itself."""
+        return alone(self.pair(source)[0]) if self.of_gains else None
+
+
+def alone(gains: Mapping[int, float]) -> Interval | None:
+    """The interval of gains over seeds; None without any."""
+    return paired_by_seed(gains, dict.fromkeys(gains, 0.0))
 
 
 def last(name: str, ours: str, theirs: str, column: str) -> Callable[[Source], Pair]:
@@ -90,7 +103,7 @@ PRIMARY = (
             last("final_accuracy", "AL-DSGD on MATCHA", "MATCHA", "worst"),
             last("final_accuracy", "all-reduce", "MATCHA", "worst")),
     Primary("P5", "C3", "worst worker, what leaders add to the same three graphs: at 38.5 % less at 100 % (cnn)",
-            ("sparsity",), sparse_less_dense),
+            ("sparsity",), sparse_less_dense, of_gains=True),
     Primary("P6", "C6", "mean worker at equal bytes, AL-DSGD with three graphs less MATCHA at twice the epochs",
             ("communication",), leaders_and_cheap_gossip),
     Primary("P7", "C7", "mean worker over the tested epochs, AL-DSGD with three graphs less D-PSGD", ("convergence",),
@@ -113,13 +126,17 @@ def corrected(differences: Mapping[str, Interval | None]) -> dict[str, float]:
     return holm(measured, len(PRIMARY))
 
 
-def word(one: Primary, difference: Interval | None, p: float | None, most: Interval | None) -> str:
-    """What a comparison says."""
+def word(
+    one: Primary, difference: Interval | None, p: float | None, most: Interval | None, gain: Interval | None = None
+) -> str:
+    """What a comparison says; gain: as from ``Primary.gain``."""
     if difference is None:
         return "not measured"
     if p is None:
         return f"open: {difference.n} of {MIN_PAIRS} seeds"
     said = ("better" if difference.mean > 0 else "worse") if p < LEVEL else "no difference shown"
+    if said == "better" and gain is not None and verdict(gain) != "better":
+        return NO_GAIN
     if said != "better" and one.claimed is not None and most is not None and most.high < one.claimed:
         said += "; the claim could not have been seen"
     return said
@@ -142,7 +159,7 @@ def primary(root: Path) -> Table:
                 "ceiling": points(most),
                 "p": Cell(None if p is None else p_value(difference), "{:.3g}".format),
                 "Holm's p": Cell(p, "{:.3g}".format),
-                "verdict": word(one, difference, p, most),
+                "verdict": word(one, difference, p, most, one.gain(source)),
             }
         )
     caption = (
