@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.common import ends, script
-from tables.primary import LEVEL, PRIMARY, corrected, needed
+from tables.primary import LEVEL, NO_GAIN, PRIMARY, corrected, needed, word
 
 OURS, CEILING, CLAIMED = "black", "0.55", style.ALERT
 
@@ -34,6 +34,8 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         for one in PRIMARY:
             p = adjusted.get(one.name)
             said = "not measured" if p is None else f"Holm's p {p:.2g}" + " *" * (p < LEVEL)
+            if word(one, differences[one.name], p, None, one.gain(source)) == NO_GAIN:
+                said += f" {NO_GAIN}"
             names.append(f"{one.name} ({one.claim}) {said}\n{style.wrapped(one.text, style.SMALLEST, room)}")
         axes.set_yticks(places, names, fontsize=style.SMALLEST)
         axes.set_ylim(len(PRIMARY) - 0.5, -0.5)
