@@ -83,6 +83,11 @@ def paired_by_seed(a: Mapping[int, float], b: Mapping[int, float], level: float 
     return paired_interval([a[s] for s in seeds], [b[s] for s in seeds], level) if seeds else None
 
 
+def over_seeds(values: Mapping[int, float], level: float = 0.95) -> Interval | None:
+    """``mean_interval`` over seeds (seed to value), such as of differences; None without any."""
+    return mean_interval([values[s] for s in sorted(values)], level) if values else None
+
+
 def verdict(difference: Interval | None, higher_is_better: bool = True) -> str:
     """ "better", "worse", or "" for a paired difference; the only place where those words are decided.
 

@@ -22,6 +22,7 @@ from aldsgd.watching import duration
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
 from experiments.options import execution, parser
+from experiments.rates import NoRate
 from experiments.scales import SEEDS, conditions_of, entries_of
 
 #: In the order in which they are run: those that answer most, and share most, come first.
@@ -49,7 +50,7 @@ Runs = list[tuple[str, int, RunConfig]]
 
 
 def plan(names: Iterable[str], options: argparse.Namespace) -> dict[str, Runs]:
-    """Every run of each experiment that has the preset, seeds outermost."""
+    """Every run of each experiment that has the preset, seeds outermost; one whose rates are not chosen is left out."""
     found = {}
     for name in names:
         module = import_module(f"experiments.{name}")
@@ -57,7 +58,10 @@ def plan(names: Iterable[str], options: argparse.Namespace) -> dict[str, Runs]:
         if options.preset not in known:
             continue
         seeds = options.seeds or known[options.preset]
-        found[name] = entries_of(module.configurations, options.preset, seeds, options.link)
+        try:
+            found[name] = entries_of(module.configurations, options.preset, seeds, options.link)
+        except NoRate as error:
+            print(f"{name} is left out: {error}")
     return found
 
 

@@ -8,7 +8,7 @@ Hardware: one CPU core; 10 runs; not run yet.
 Expect:   more than any gossip of eight workers at the same epochs.
 """
 
-from experiments.rates import at_own_rates
+from experiments.rates import own_rate
 from experiments.scales import ALONE, SMOKE, Entry, method, script
 
 SEEDS = {"smoke": (0, 1), "mid": (0, 1, 2, 3, 4)}
@@ -18,9 +18,8 @@ def configurations(preset: str, seed: int) -> list[Entry]:
     """One worker on each network, labelled "cnn, alone"."""
     if preset == "mid":
         return [
-            (setting, config, setting)
+            (setting, method(base.but(lr=own_rate(setting, "no exchange"), seed=seed), "no exchange"), setting)
             for setting, base in ALONE.items()
-            for _, config, _ in at_own_rates(setting, base.but(seed=seed), ["no exchange"])
         ]
     return [("digits, alone", method(SMOKE.but(workers=1, graph="complete", seed=seed), "no exchange"))]
 

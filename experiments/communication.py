@@ -8,7 +8,8 @@ What:     logical bytes, rounds and modelled time until the mean worker reaches 
           cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). mid: the runs of ``convergence``, and MATCHA
           at twice the epochs, for accuracy at equal bytes. paper: 200 epochs of all of it.
 Command:  python -m experiments.communication --data DIR
-Hardware: one CPU core; 55 runs of about 13 s each, 12 minutes (40 of them are shared with other experiments).
+Hardware: one CPU core; 55 runs of about 13 s each, 12 minutes (40 of them are shared with other experiments). mid:
+          45 runs of about 10 minutes, of which 40 are those of ``convergence``; the others have twice the epochs.
 Expect:   MATCHA sends half of D-PSGD's bytes; AL-DSGD adds 4 bytes a message; the printed order doubles the bytes.
 """
 

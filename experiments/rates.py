@@ -268,12 +268,16 @@ LEADERS: dict[str, dict[str, float]] = {
 }
 
 
+class NoRate(ConfigError):
+    """No rate has been chosen yet."""
+
+
 def own_rate(setting: str, label: str) -> float:
-    """The rate of a method. Raises ConfigError where none has been chosen."""
+    """The rate of a method. Raises NoRate where none has been chosen."""
     try:
         return OWN[setting][label]
     except KeyError:
-        raise ConfigError(
+        raise NoRate(
             f"no rate has been chosen for {label} in {setting}; run python -m experiments.own_rates --preset mid"
         ) from None
 

@@ -25,11 +25,10 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
     # Where each method has one number of graphs, that number is the method's and no case.
     crossed = any(len(runs.select(family=family).field("graphs")) > 1 for family in runs.families)
     kind, methods = ("family", runs.families) if crossed else ("variant", runs.variants)
-    fields = ("graph", "start", "graphs") if crossed else ("graph", "start")
+    fields = ("graph", "graphs", "start") if crossed else ("graph", "start")
     found = dict.fromkeys(tuple(config[field] for field in fields) for config in runs.configs)
     cases = [dict(zip(fields, values, strict=True)) for values in found]
-    names = [", ".join(TEXT[field](case[field]) for field in fields if field != "start") for case in cases]
-    starts = [TEXT["start"](case["start"]) for case in cases]
+    names = [[TEXT[field](value) for field, value in case.items()] for case in cases]
     with style.sheet(width):
         flat = style.narrow()
         across = 2 if flat else len(methods)
@@ -45,11 +44,11 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             style.epoch_axis(axes)
         axes = fig.add_subplot(places[rows, :])
         series = {m: [runs.select(**{kind: m}, **case).interval("worst") for case in cases] for m in methods}
-        ticks = [f"{name}\n{start}" for name, start in zip(names, starts, strict=True)]
+        ticks = [f"{', '.join(name[:-1])}\n{name[-1]}" for name in names]
         categories(axes, ticks, series, "worst worker's test accuracy (%)", flat=flat)
         within_percent(axes, "x" if flat else "y")
         axes.set_title("the worst worker at the last epoch")
-        note = f"above: every worker, mean over seeds, {names[0]}, {starts[0]}"
+        note = f"above: every worker, mean over seeds, {', '.join(names[0])}"
         return finish(fig, runs, methods, out, note="; ".join(filter(None, (note, tested_on(runs)))))
 
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.common import ends, script
-from tables.primary import LEVEL, NO_GAIN, PRIMARY, corrected, needed, word
+from tables.primary import PRIMARY, corrected, needed, word
 
 OURS, CEILING, CLAIMED = "black", "0.55", style.ALERT
 
@@ -33,10 +33,9 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         names, room = [], 1.5 if style.narrow() else 3.2
         for one in PRIMARY:
             p = adjusted.get(one.name)
-            said = "not measured" if p is None else f"Holm's p {p:.2g}" + " *" * (p < LEVEL)
-            if word(one, differences[one.name], p, None, one.gain(source)) == NO_GAIN:
-                said += f" {NO_GAIN}"
-            names.append(f"{one.name} ({one.claim}) {said}\n{style.wrapped(one.text, style.SMALLEST, room)}")
+            said = word(one, differences[one.name], p, None, one.gain(source))
+            said += "" if p is None else f", Holm's p {p:.2g}"
+            names.append(f"{one.name} ({one.claim}): {said}\n{style.wrapped(one.text, style.SMALLEST, room)}")
         axes.set_yticks(places, names, fontsize=style.SMALLEST)
         axes.set_ylim(len(PRIMARY) - 0.5, -0.5)
         axes.grid(False, axis="y")

@@ -1,4 +1,4 @@
-"""The worst worker at five levels of sparsity, and what leaders add on the same graphs. python -m figures.sparsity"""
+"""The worst worker at each level of sparsity, and what leaders add on the same graphs. python -m figures.sparsity"""
 
 import sys
 from pathlib import Path

@@ -16,7 +16,7 @@ UNKNOWN = "not measured"
 PRESETS = {
     "smoke": "Preset smoke only shows that the code runs; no conclusion may be drawn from it.",
     "cpu": "Preset cpu is scaled down from the paper's setting: it says nothing about the paper's numbers.",
-    "mid": "Preset mid: a small network, and a tenth of the paper's epochs, on all of the images.",
+    "mid": "Preset mid: a small network, at most a tenth of the paper's epochs.",
     "paper": "Preset paper uses the paper's setting.",
 }
 DIGITS = "Digits are a small stand-in for the paper's data: this says nothing about the paper's numbers."

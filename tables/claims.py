@@ -191,7 +191,8 @@ def render(root: Path | str = "results") -> str:
         "",
         "Written by `python paper_tables.py --claims` from the runs in `results/`; every number comes from a CSV. "
         "Differences are paired by seed, with 95 % Student-t intervals over seeds; the words better and worse need "
-        f"{MIN_PAIRS} seeds and an interval that excludes zero. Holds and does not hold need the paper's own setting; "
+        f"{MIN_PAIRS} seeds and an interval that excludes zero; only the eight comparisons named before the runs are "
+        "corrected for their number. Holds and does not hold need the paper's own setting; "
         "what was measured on less says at which scale. Released schedule: what the authors' code runs as D-PSGD, "
         "two matchings in turn. Only there: borne out against that schedule, and not against D-PSGD. Perfect mixing: "
         "what all-reduce gains over the same reference, the most that better mixing could give; a claim above it could "

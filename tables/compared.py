@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aldsgd.statistics import Interval, paired_by_seed
+from aldsgd.statistics import Interval, over_seeds
 from tables.base import REFERENCE, Cell, Table, Unit, caption, mean_only, on_own_labels, table, words
 from tables.query import Experiment, Runs
 from tables.rates import rate_of
@@ -73,7 +73,7 @@ def core_of(runs: Experiment, label: str) -> Runs:
     """The runs of what a method wraps, on as many graphs, under the same condition."""
     own = runs.of(label)[0]
     core = runs.cores.get(own.family)
-    return runs.counterpart(label, core) if core else Runs(())
+    return runs.counterpart(label, core, graphs=own.run.config.get("graphs")) if core else Runs(())
 
 
 def at_rates(runs: Experiment, label: str) -> dict[str, Cell]:
@@ -154,4 +154,4 @@ def mean_gain(runs: Runs, ours: str, theirs: str, conditions: Iterable[int] | No
         gains.append({seed: a[seed] - b[seed] for seed in set(a) & set(b)})
     seeds = set.intersection(*map(set, gains)) if gains and ours != theirs else set()
     means = {seed: float(np.mean([gain[seed] for gain in gains])) for seed in sorted(seeds)}
-    return paired_by_seed(means, dict.fromkeys(means, 0.0)) if means else None
+    return over_seeds(means)

@@ -10,12 +10,12 @@ import pandas as pd
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
-from aldsgd.statistics import MIN_PAIRS, Interval, paired_by_seed, verdict
+from aldsgd.statistics import MIN_PAIRS, Interval, over_seeds, paired_by_seed, verdict
 from aldsgd.theory import records
 from tables.compared import RELEASED
 from tables.experiments import target_of
 from tables.links import at_equal_bytes, first_reached
-from tables.primary import NO_GAIN, ON_MATCHA, ONE, OWN_RATES, SHARED_RATE, THREE, TWICE, alone
+from tables.primary import NO_GAIN, ON_MATCHA, ONE, OWN_RATES, SHARED_RATE, THREE, TWICE, gain_of_leaders
 from tables.query import Experiment, Runs, Unmeasured
 
 #: Problems of ``experiments.theory_rate``, in words.
@@ -104,17 +104,11 @@ def sparse_gain(runs: Mapping[str, Experiment]) -> list[Measure]:
     common = set.intersection(*(set(found[level]) for level in sparser))
     sparse = {seed: float(np.mean([found[level][seed] for level in sparser])) for seed in common}
     many = f"mean gain at {sparser[0]} to {sparser[-1]} %" if len(sparser) > 1 else f"gain at {sparser[0]} %"
+    larger = paired_by_seed(sparse, found[dense])
     return [
-        Measure(f"{many}, less the gain at {dense} %", paired_by_seed(sparse, found[dense]), None, gain=alone(sparse)),
-        *(Measure(f"gain at {level} %", alone(own), None) for level, own in found.items() if own),
+        Measure(f"{many}, less the gain at {dense} %", larger, None, gain=over_seeds(sparse)),
+        *(Measure(f"gain at {level} %", over_seeds(own), None) for level, own in found.items() if own),
     ]
-
-
-def gain_of_leaders(sparsity: Runs, level: str) -> dict[int, float]:
-    """seed -> the worst worker of AL-DSGD on three graphs of a level, less that of D-PSGD on the same."""
-    cell = sparsity.select(graph=f"paper:{level}", graphs=3)
-    ours, theirs = (cell.select(family=family).values("worst") for family in (ONE, "D-PSGD"))
-    return {seed: ours[seed] - theirs[seed] for seed in set(ours) & set(theirs)}
 
 
 def neighbours(runs: Mapping[str, Experiment]) -> list[Measure]:

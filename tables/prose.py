@@ -66,9 +66,10 @@ class Numbers:
         """name -> what gives the text: of sentences of the README, and of how long the theory takes."""
         found = {}
         for what, kinds in (("rates", RATES), ("noise", NOISE)):
-            for who in ("AL-DSGD, three graphs", "all-reduce"):
+            for who in ("AL-DSGD on D-PSGD", "all-reduce"):
                 rows = [f"{who}, {kind}" for kind in kinds]
                 found[f"{what}: {who}"] = partial(self.span, "heterogeneous", rows, LESS)
+        found["rotation at 38.5 %"] = self.rotation
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
         found |= {f"bias kept, {who}": partial(self.bias_kept, who) for who in ("AL-DSGD", "AL-DSGD, fading")}
@@ -106,6 +107,11 @@ class Numbers:
         """ "0.4 to 0.8", or "1.5": the least and the largest mean of some rows of a table."""
         means = [f"{self.cell(name, row, column).value.mean:.1f}" for row in rows]
         return " to ".join(dict.fromkeys((min(means, key=float), max(means, key=float))))
+
+    def rotation(self) -> str:
+        """What D-PSGD's worst worker gains from three graphs in turn at 38.5 %."""
+        rows = self.table("sparsity").rows
+        return str(rows[(rows["level"] == "38.5 %") & (rows["graphs"].astype(str) == "3")].iloc[0]["rotation alone"])
 
     def loss(self, name: str, row: str, column: str) -> str:
         """The negative of a difference, "0.14 ± 0.13"."""

@@ -17,7 +17,7 @@ from figures import primary as figure
 from tables.base import Estimate
 from tables.claims import judge, render
 from tables.measures import Measure
-from tables.primary import OWN_RATES, PRIMARY, TWICE, corrected, needed, primary, word
+from tables.primary import NO_GAIN, OWN_RATES, PRIMARY, TWICE, corrected, needed, primary, word
 
 ROOT = Path(__file__).parents[1]
 MAIN = ("D-PSGD", "MATCHA", "all-reduce", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "AL-DSGD on MATCHA")
@@ -209,12 +209,12 @@ def test_a_smaller_loss_is_no_gain(made_up):
     larger, none, some = Interval(0.03, 0.01, 5), Interval(0.01, 0.02, 5), Interval(0.03, 0.02, 5)
     of_gains = [one for one in PRIMARY if one.of_gains]
     assert [one.name for one in of_gains] == ["P5"]
-    assert word(*of_gains, larger, 0.01, None, none) == "better, but no gain"
+    assert word(*of_gains, larger, 0.01, None, none) == NO_GAIN
     assert word(*of_gains, larger, 0.01, None, some) == word(PRIMARY[2], larger, 0.01, None) == "better"
     source = needed(made_up)
     ours, _ = of_gains[0].pair(source)
     assert of_gains[0].gain(source).mean == pytest.approx(np.mean(list(ours.values())))
-    for gain, said in ((none, "at mid scale: better, but no gain"), (some, "at mid scale: better")):
+    for gain, said in ((none, "at mid scale: better, but no gain shown"), (some, "at mid scale: better")):
         assert judge(Measure("", larger, None, gain=gain), larger, "mid") == said
     assert judge(Measure("", larger, None, gain=none), larger, "paper") == "does not hold"
 

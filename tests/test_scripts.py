@@ -19,7 +19,7 @@ from aldsgd.listings import load_experiment, write_experiment
 from aldsgd.records import CLOCK_COLUMNS, RunStore
 from baselines.registry import METHODS
 from experiments import all as all_experiments
-from experiments import cifar10_short, quickstart, run
+from experiments import cifar10_short, quickstart, rates, run
 from experiments.bench.common import place
 from experiments.command import command
 from experiments.configuration import RunConfig, from_record
@@ -243,6 +243,15 @@ def test_everything_is_listed_without_torch_and_without_training(tmp_path):
         listed = all_experiments.plan(all_experiments.EXPERIMENTS, options)
         assert said in done.stdout and all(name in done.stdout for name in listed) and len(listed) >= 13
         assert sorted(results.rglob("*")) == before
+
+
+def test_an_experiment_without_chosen_rates_is_left_out(monkeypatch, capsys):
+    monkeypatch.delitem(rates.OWN, "momentum")
+    planned = all_experiments.plan(["sparsity", "momentum"], Namespace(preset="mid", seeds=[0], link=None))
+    assert list(planned) == ["sparsity"] and len(planned["sparsity"]) == 8
+    assert capsys.readouterr().out.startswith(
+        "momentum is left out: no rate has been chosen for D-PSGD in momentum; run"
+    )
 
 
 def test_every_committed_run_is_found_by_its_configuration():
