@@ -3,9 +3,12 @@
 What:     D-PSGD, AL-DSGD with one and with three graphs, and all-reduce, each worker with Nesterov momentum 0.9 of its
           own and the rate on a cosine to zero, each method at its own best rate; 8 workers on the paper's 53.8 %
           graph, five seeds. The paper trains without momentum.
+          To come: D-PSGD with three graphs at its own rate. The named comparison is of AL-DSGD with three graphs and
+          D-PSGD with one, so a gain may be the rotation's. If D-PSGD gains as much from three graphs, it is; if AL-DSGD
+          is still better on the same three, it is the leaders'.
           mid: all of CIFAR-10, an eight-layer ResNet, 12 epochs.
 Command:  python -m experiments.momentum --preset mid --data DIR
-Hardware: one CPU core; 20 runs; not run yet.
+Hardware: one CPU core; 20 runs of about 5 minutes; not all of them run yet.
 Expect:   open.
 """
 

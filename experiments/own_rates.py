@@ -7,7 +7,7 @@ What:     every method in every setting that preset mid compares, over a grid of
           would have been tried so.
           D-PSGD's rate serves every method, as in the paper; each one's own is in ``experiments.rates``.
 Command:  python -m experiments.own_rates --preset mid --data DIR
-Hardware: one CPU core; 342 runs of about 3 s on Fashion-MNIST, and 122 on CIFAR-10, not all of them run yet.
+Hardware: one CPU core; 342 runs of about 3 s on Fashion-MNIST, and 132 on CIFAR-10, not all of them run yet.
 Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
 """
 
@@ -81,9 +81,8 @@ SETTINGS: dict[str, Setting] = {
     "GroupNorm": Setting(on(GROUPS), ("D-PSGD", "AL-DSGD, three graphs", "all-reduce")),
     "momentum": Setting(
         on(MOMENTUM),
-        ("D-PSGD", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "all-reduce"),
-        (0.02, 0.04, 0.08, 0.16),
-        dict.fromkeys(("AL-DSGD, three graphs", "all-reduce"), (0.32, 0.64)),
+        (*GOSSIP, "all-reduce"),
+        (0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
     ),
     **{name: Setting(on(base), ("no exchange",), (0.05, 0.1, 0.2, 0.4)) for name, base in ALONE.items()},
 }  # fmt: skip

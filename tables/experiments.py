@@ -28,6 +28,7 @@ from tables.base import (
 from tables.compared import (
     EQUAL,
     UNEQUAL,
+    at_rates,
     compare,
     core_of,
     final_accuracy,
@@ -248,6 +249,7 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
         note="Groups: workers between which nothing ever passes under the schedule. Logical MB: 10⁶ bytes sent by all "
         "workers together in the whole run.",
     ),
+    **dict.fromkeys(("groupnorm", "momentum", "alone"), partial(compare, extra=at_rates)),
     "communication": communication,
     "non_iid": compare,
     "starts": compare,
