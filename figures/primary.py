@@ -21,7 +21,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
     adjusted = corrected(differences)
     places = np.arange(len(PRIMARY))
     with style.sheet(width):
-        fig, ((axes,),) = style.grid(1, 1, 3.9, 5.2)
+        fig, ((axes,),) = style.grid(1, 1, 3.9, 6.2)
         mean, half = ends(ceilings)
         axes.errorbar(mean, places + 0.18, xerr=half, color=CEILING, marker="|", markersize=8,
                       markeredgecolor=CEILING, linestyle="none")  # fmt: skip
@@ -35,7 +35,8 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             p = adjusted.get(one.name)
             said = word(one, differences[one.name], p, None, one.gain(source))
             said += "" if p is None else f", Holm's p {p:.2g}"
-            names.append(f"{one.name} ({one.claim}): {said}\n{style.wrapped(one.text, style.SMALLEST, room)}")
+            parts = f"{one.name} ({one.claim}): {said}", one.text
+            names.append("\n".join(style.wrapped(part, style.SMALLEST, room) for part in parts))
         axes.set_yticks(places, names, fontsize=style.SMALLEST)
         axes.set_ylim(len(PRIMARY) - 0.5, -0.5)
         axes.grid(False, axis="y")
