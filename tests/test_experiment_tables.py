@@ -24,6 +24,7 @@ from experiments.rates import LEADERS, OWN
 from experiments.runner import prepare, train_run
 from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED, conditions_of, twice
 from figures import all as figures
+from figures import baseline_audit as audit
 from figures import style
 from tables.compared import mean_gain, times
 from tables.experiments import islands, target_of
@@ -128,6 +129,18 @@ def test_methods_are_held_to_one_target_and_one_reference_however_many_graphs_th
     expected = sooner.of("AL-DSGD, three graphs").less(sooner.of("D-PSGD"), "area")
     rows = paper_tables.table("convergence", ROOT / "results").rows.set_index("convergence")
     assert rows.loc["AL-DSGD, three graphs", "less D-PSGD's"].value.mean == pytest.approx(100 * expected.mean)
+
+
+def test_the_audit_draws_methods_of_one_number_of_graphs_by_their_names(tmp_path, monkeypatch):
+    (tmp_path / "runs").symlink_to(ROOT / "results" / "runs")
+    known = plan(["baseline_audit"], SimpleNamespace(preset="mid", seeds=[0], link=None))["baseline_audit"]
+    write_experiment(tmp_path, "baseline_audit", "mid", [(label, seed, c.record()) for label, seed, c in known])
+    drawn = []
+    monkeypatch.setattr(audit, "finish", lambda fig, runs, methods, out, note: drawn.append((methods, note)) or [])
+    audit.draw(tmp_path, tmp_path)
+    ((methods, note),) = drawn
+    assert {"D-PSGD", "AL-DSGD, three graphs"} <= set(methods) and "AL-DSGD on D-PSGD" not in methods
+    assert "53.8 %, different start" in note and "2,000 images" in note
 
 
 def test_the_audit_marks_the_workers_that_never_exchange():
