@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, fields
 from functools import partial
 
@@ -16,6 +17,9 @@ LATER = {
     "lies": False, "fault_strength": None, "fault_from": 0, "defence": "none", "radius": 1.0, "trim": 1,
     "lead_cap": None, "clock": None, "real": False,
 }  # fmt: skip
+DIGITS = 10
+#: A number as Python writes it, unless it is whole.
+FRACTION = re.compile(r"-?\d+(\.\d+(e[-+]?\d+)?|e[-+]?\d+)")
 
 
 def identity_of(trainer) -> dict:
@@ -45,7 +49,13 @@ def exchanges_hash(algorithm: Algorithm, steps_per_epoch: int) -> str:
     """Hash of a method's first steps and of the weights that it worked out."""
     described = json.dumps(algorithm.description(), sort_keys=True, default=str)
     steps = json.dumps([text_of(algorithm.step(t)) for t in range(min(8, steps_per_epoch))])
-    return hashlib.sha256((steps + described).encode()).hexdigest()[:16]
+    return hashlib.sha256((agreed(steps) + agreed(described)).encode()).hexdigest()[:16]
+
+
+def agreed(text: str) -> str:
+    """Text with its numbers to DIGITS decimals: what is worked out, such as eigenvalues, ends differently on different
+    processors, and a run that was cut off may go on on another one."""
+    return FRACTION.sub(lambda found: str(round(float(found[0]), DIGITS) + 0.0), text)
 
 
 def text_of(step: Step) -> str:
