@@ -1,4 +1,4 @@
-"""A short run through the experiments' own machinery, of which one process can kill itself: for test_checkpoint.py.
+"""A short run through the experiments' own machinery, of which one process can kill itself: for test_resumed.py.
 
 ALDSGD_KILL="RANK:STEP" names the process and the global step, of an asynchronous run the first worker's own that gets
 there; only the first launch dies, a restarted one lives. ALDSGD_RUN names the run. ALDSGD_EVENTS names a file to which

@@ -1,65 +1,23 @@
-"""Runs that are cut off and go on: the same numbers, whatever was lost and on however many processes."""
+"""Checkpoints: which one counts, what they hold, and what of them is refused or passed over."""
 
-import csv
 import errno
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from aldsgd import identity
-from aldsgd.checkpoint import Checkpoints, Snapshot
+from aldsgd.checkpoint import Checkpoints
 from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
-from aldsgd.identity import agreed, exchanges_hash
-from aldsgd.records import CLOCK_COLUMNS, RunStore
+from aldsgd.identity import agreed
+from aldsgd.records import CLOCK_COLUMNS
 from aldsgd.training import Trainer
 from baselines import dpsgd
-from experiments.configuration import RunConfig, from_record
-from experiments.options import Execution
-from experiments.runner import train_run
+from experiments.configuration import RunConfig
 from tests.crashing import Crash, crash
-from tests.killed_run import RUN, RUNS
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-#: Commits at which the text of a step named what it judges by; a few recorded runs are of theirs.
-JUDGED = ("bfd2632", "3b9fa70")
-
-
-def test_the_exchanges_of_recorded_runs_have_the_hash_that_was_recorded(monkeypatch):
-    """A step that gains a field must not make other runs of those that are recorded, nor of their checkpoints.
-
-    Earlier hashes are of all digits of the weights, the last of which hang on the processor; these are recorded.
-    """
-
-    def hashes(run):
-        steps = run.meta["extra"]["steps_per_epoch"]
-        yield exchanges_hash(from_record(run.config).algorithm(steps), steps)
-        recorded = iter(run.meta["extra"]["mixing"].get("alpha", ()))
-        with monkeypatch.context() as patch:
-            patch.setattr(identity, "agreed", str)
-            patch.setattr(dpsgd, "equal_weight_alpha", lambda *_: next(recorded))
-            yield exchanges_hash(from_record(run.config).algorithm(steps), steps)
-
-    seen = set()
-    for run in RunStore(ROOT / "results").runs():
-        known = run.meta["extra"].get("content", {}).get("exchanges")
-        kind = tuple(run.config.get(name) for name in ("method", "core", "graphs", "judge"))
-        odd = run.meta["environment"]["commit"][:7] in JUDGED or "matcha" in kind  # whose weights a solver finds
-        # Those whose leaders fade were recorded before what makes them differ late was part of the hash.
-        odd = odd or "timing" in run.config
-        if known and kind not in seen and not odd:
-            seen.add(kind)
-            assert known in hashes(run), run.csv
-    assert len(seen) >= 4
 
 
 def trainer(**changes):
@@ -435,72 +393,3 @@ def test_a_folder_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "listdir", refused)
     with pytest.raises(ConfigError, match=r"cannot be read \(Permission denied\)"):
         Checkpoints(tmp_path, "mine").newest()
-
-
-def rows_of(results):
-    """The rows of the one run in a results folder, without clocks, as text."""
-    (path,) = (results / "runs").glob("*.csv")
-    with open(path, newline="") as file:
-        return without_clocks(csv.DictReader(file))
-
-
-def torchrun(size, results, kill="-1:-1", restarts=0, run="aldsgd"):
-    """tests/killed_run.py under torchrun, a checkpoint every two epochs."""
-    options = ["--standalone", "--nproc_per_node", str(size), "--max-restarts", str(restarts)]
-    script = ["-m", "tests.killed_run", "--results", str(results), "--checkpoint-every", "2", "--timeout", "100"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ALDSGD_KILL": kill, "ALDSGD_RUN": run}
-    return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *options, *script],
-        cwd=ROOT, env=environment, timeout=300, capture_output=True, text=True,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def unhit(tmp_path_factory):
-    """A run on two processes to which nothing happened."""
-    results = tmp_path_factory.mktemp("unhit")
-    done = torchrun(2, results)
-    assert done.returncode == 0 and done.stdout.count("done") == 1, done.stderr
-    return rows_of(results)
-
-
-def test_kill_9_and_torchrun_restarts_to_the_same_rows_bit_for_bit(tmp_path, unhit):
-    # 10 steps an epoch: step 47 is in the fifth of six epochs, the newest checkpoint is that of the fourth.
-    done = torchrun(2, tmp_path, kill="1:47", restarts=1)
-    assert done.returncode == 0, done.stderr
-    assert rows_of(tmp_path) == unhit
-    assert not (tmp_path / "checkpoints").exists()
-    assert list((tmp_path / "runs").glob("*.part")) == []
-
-
-def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path, unhit):
-    assert torchrun(2, tmp_path, kill="0:47").returncode != 0
-    store, record = RunStore(tmp_path), RUN.record()
-    assert store.load(record) is None
-    # What was recorded is kept.
-    part = (store.folder / f"{store.stem(record)}.csv.part").read_text().splitlines()
-    assert len(part) == 1 + 4 * 9 and part[-1].startswith("4,40,,")
-    (checkpoints,) = (tmp_path / "checkpoints").iterdir()
-    assert Snapshot(checkpoints / "epoch-000004").state["step"] == 40
-    run = train_run(store, RUN, Execution(results=str(tmp_path), quiet=True))
-    assert run.meta["extra"]["processes"] == 1 and run.meta["extra"]["wire_bytes"] > 0
-    assert_alike(rows_of(tmp_path), unhit)
-    assert not (tmp_path / "checkpoints").exists()
-
-
-def assert_alike(rows, others):
-    """The same rows but for rounding."""
-    for found, expected in zip(rows, others, strict=True):
-        for name in expected:
-            ours, theirs = (float(row[name] or np.nan) for row in (found, expected))
-            np.testing.assert_allclose(ours, theirs, rtol=1e-9, err_msg=name)
-
-
-@pytest.mark.parametrize("run", ["lsgd", "choco"])
-def test_kill_9_amid_what_methods_remember(tmp_path, run):
-    """Snapshots of leaders and workers that wait; estimates, and random draws that go on."""
-    done = torchrun(2, tmp_path / "killed", kill="1:47", restarts=1, run=run)
-    assert done.returncode == 0, done.stderr
-    alone = RunStore(tmp_path / "alone")
-    train_run(alone, RUNS[run], Execution(results=str(tmp_path / "alone"), quiet=True))
-    assert_alike(rows_of(tmp_path / "killed"), rows_of(tmp_path / "alone"))

@@ -10,7 +10,7 @@ from aldsgd.records import RunStore
 from experiments.options import Execution
 from experiments.runner import train_run
 from tests.killed_run import RUNS, logged
-from tests.test_checkpoint import ROOT, rows_of
+from tests.test_resumed import ROOT, rows_of
 
 #: Gradients that a worker which nothing slows takes in an epoch, and epochs between checkpoints.
 STEPS, EVERY = 10, 2
