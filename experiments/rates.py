@@ -35,8 +35,9 @@ OWN: dict[str, dict[str, float]] = {
         "AL-DSGD, three graphs": 0.4,
     },
     "momentum": {
-        "D-PSGD": 0.08,
-        "AL-DSGD on D-PSGD": 0.08,
+        "D-PSGD": 0.32,
+        "D-PSGD, three graphs": 0.32,
+        "AL-DSGD on D-PSGD": 0.32,
         "AL-DSGD, three graphs": 0.32,
         "all-reduce": 0.32,
     },
