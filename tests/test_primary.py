@@ -147,7 +147,7 @@ def by_hand(root: Path) -> dict[str, tuple[float, float, float, float]]:
         area = lambda curve: curve["mean_accuracy"].mean()  # noqa: E731
         compare("P7", series(sooner, area, **three), series(sooner, area, **plain))
     if "momentum" in measured:
-        modern = read(root, "momentum")
+        modern = read(root, "momentum").query("condition == 'own rates'")
         compare("P8", series(modern, worst, **three), series(modern, worst, **plain))
     return found
 
