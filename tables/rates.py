@@ -9,6 +9,9 @@ from aldsgd.statistics import mean_interval, paired_by_seed
 from tables.base import REFERENCE, Cell, Table, Unit, caption, table, words
 from tables.query import Experiment, Runs
 
+#: Ends the name of a condition whose runs are of all epochs, where others of it are of half.
+LONGER = ", all epochs"
+
 
 def coefficient_maps(runs: Runs) -> dict[str, Runs]:
     """The runs of ``sensitivity`` by what was swept: weights "c" or force "p" alone, or the learning rate "lr"."""
@@ -67,7 +70,8 @@ def sensitivity(root: Path, name: str) -> Table:
 
 
 def chosen(runs: Experiment) -> dict[tuple[str, str], str]:
-    """(condition or data set, method) -> label of the run with the best mean worker."""
+    """(condition or data set, method) -> label of the run with the best mean worker; of a condition that was tried
+    again at all epochs, of these runs alone."""
     best: dict[tuple[str, str], tuple[float, str]] = {}
     for label in runs.labels:
         own = runs.of(label)
@@ -75,7 +79,8 @@ def chosen(runs: Experiment) -> dict[tuple[str, str], str]:
         value = float(np.nan_to_num(own.interval("mean").mean))
         if place not in best or value > best[place][0]:
             best[place] = value, label
-    return {place: label for place, (_, label) in best.items()}
+    return {(place, variant): label for (place, variant), (_, label) in best.items()
+            if (place + LONGER, variant) not in best}  # fmt: skip
 
 
 def rate_of(run: Run) -> float:
@@ -88,7 +93,7 @@ def best_rates(runs: Experiment) -> dict[str, dict[str, float]]:
     """Condition or data set -> method -> the rate with the best mean worker."""
     found: dict[str, dict[str, float]] = {}
     for (place, variant), label in chosen(runs).items():
-        found.setdefault(place, {})[variant] = rate_of(runs.of(label)[0].run)
+        found.setdefault(place.removesuffix(LONGER), {})[variant] = rate_of(runs.of(label)[0].run)
     return found
 
 

@@ -19,6 +19,7 @@ from experiments.all import EXPERIMENTS, missing, plan
 from experiments.configuration import RunConfig
 from experiments.leader_rates import at
 from experiments.options import Execution
+from experiments.own_rates import FINALISTS, SETTINGS
 from experiments.proposal import PROPOSED
 from experiments.rates import LEADERS, OWN
 from experiments.runner import prepare, train_run
@@ -31,7 +32,7 @@ from tables.experiments import islands, target_of
 from tables.links import modelled_seconds
 from tables.promises import less_best
 from tables.query import Entry, Experiment, Runs
-from tables.rates import best_rates, rate_of
+from tables.rates import LONGER, best_rates, rate_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -179,12 +180,20 @@ def test_own_rates_are_the_best_of_their_grids_and_lie_inside_them():
     best = best_rates(runs)
     for setting, rates in OWN.items():
         assert best[setting] == rates, setting
+        grids = {}
         for label, rate in rates.items():
-            grid = {rate_of(entry.run) for entry in runs.under(setting).select(variant=label)}
-            assert len(grid) >= 4 and min(grid) < rate < max(grid), (setting, label)
+            ends = {rate_of(entry.run): entry.run.final["mean_accuracy"]
+                    for entry in runs.under(setting).select(variant=label)}  # fmt: skip
+            grids[label] = tuple(sorted(ends))
+            assert len(ends) >= 4 and min(ends) < rate < max(ends), (setting, label)
+            again = {rate_of(entry.run) for entry in runs.under(setting + LONGER).select(variant=label)}
+            near = {tried for tried, end in ends.items() if end >= max(ends.values()) - FINALISTS}
+            whole = runs.under(setting).field("train_images") == [None]
+            if SETTINGS[setting].finals and runs.under(setting + LONGER):
+                assert again == (near if len(near) > 1 and whole else set()), (setting, label)
+        assert len(set(grids.values())) == 1, setting
     assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
     assert all(TUNING_SEED not in seeds for seeds in MID_SEEDS.values())
-    assert best["resnet_small, all epochs"] == {"D-PSGD": OWN["resnet_small"]["D-PSGD"]}  # half of it is not better
     assert MID.lr == best["resnet_small"]["D-PSGD"] and MID_FASHION.lr == best["fashionmnist, identical"]["D-PSGD"]
 
 
