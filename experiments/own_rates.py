@@ -67,6 +67,10 @@ SETTINGS: dict[str, Setting] = {
         on(MID),
         ("D-PSGD", "all-reduce", "AL-DSGD, three graphs", "AL-DSGD on D-PSGD", "D-PSGD, three graphs", "MATCHA",
          "AL-DSGD on MATCHA", "no exchange", "D-PSGD (released schedule)"),
+        finals={"D-PSGD": (0.1, 0.4, 0.8, 1.6), "all-reduce": (0.8, 1.6), "AL-DSGD, three graphs": (0.2, 0.4, 1.6),
+                "AL-DSGD on D-PSGD": (0.1, 0.4, 0.8), "MATCHA": (0.1, 0.2, 0.4, 0.8, 1.6),
+                "AL-DSGD on MATCHA": (0.2, 0.4),
+                **dict.fromkeys(("no exchange", "D-PSGD (released schedule)"), (0.1, 0.2, 0.4))},
     ),
     **{
         f"fashionmnist, {name}": Setting(
@@ -75,7 +79,11 @@ SETTINGS: dict[str, Setting] = {
         )
         for name in conditions(MID_FASHION)
     },
-    "cnn, 100 %": Setting(on(MID_CNN.but(graph="paper:100")), GOSSIP, (0.4, 0.8, 1.6, 3.2)),
+    "cnn, 100 %": Setting(
+        on(MID_CNN.but(graph="paper:100")), GOSSIP, (0.4, 0.8, 1.6, 3.2),
+        {"D-PSGD": (0.4, 0.8, 1.6),
+         **dict.fromkeys(("AL-DSGD on D-PSGD", "AL-DSGD, three graphs"), (0.4, 0.8, 1.6, 3.2))},
+    ),
     # Workers of a single graph of 38.5 % cannot all agree.
     "cnn, 38.5 %": Setting(on(MID_CNN.but(graph="paper:38.5", disconnected=True)), GOSSIP),
     "GroupNorm": Setting(on(GROUPS), ("D-PSGD", "AL-DSGD, three graphs", "all-reduce")),
