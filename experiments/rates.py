@@ -38,7 +38,7 @@ OWN: dict[str, dict[str, float]] = {
         "D-PSGD": 0.32,
         "D-PSGD, three graphs": 0.32,
         "AL-DSGD on D-PSGD": 0.32,
-        "AL-DSGD, three graphs": 0.32,
+        "AL-DSGD, three graphs": 0.16,
         "all-reduce": 0.32,
     },
     "fashionmnist, identical": {
