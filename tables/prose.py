@@ -70,6 +70,9 @@ class Numbers:
                 rows = [f"{who}, {kind}" for kind in kinds]
                 found[f"{what}: {who}"] = partial(self.span, "heterogeneous", rows, LESS)
         found["rotation at 38.5 %"] = self.rotation
+        led = "AL-DSGD, three graphs"
+        found["gain under momentum"] = partial(self.gain, "momentum", led, LESS)
+        found["gain under momentum, first grid"] = partial(self.gain, "momentum", f"{led}, first grid", LESS)
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
         found |= {f"bias kept, {who}": partial(self.bias_kept, who) for who in ("AL-DSGD", "AL-DSGD, fading")}
@@ -112,6 +115,10 @@ class Numbers:
         """What D-PSGD's worst worker gains from three graphs in turn at 38.5 %."""
         rows = self.table("sparsity").rows
         return str(rows[(rows["level"] == "38.5 %") & (rows["graphs"].astype(str) == "3")].iloc[0]["rotation alone"])
+
+    def gain(self, name: str, row: str, column: str) -> str:
+        """A difference without the word behind it, "+2.03 ± 0.96"."""
+        return plus_minus(self.cell(name, row, column).value, "+")
 
     def loss(self, name: str, row: str, column: str) -> str:
         """The negative of a difference, "0.14 ± 0.13"."""
