@@ -34,9 +34,10 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH, name: str = 
                 look = style.look(variant)
                 x, y, marked = zip(*points, strict=True)
                 axes.plot(x, y, **look._asdict() | {"markersize": 2.5}, linewidth=0.9)
+                large = 9 if look.marker == "*" else 6  # a star fills less of its size
                 for rate, value, taken in points:
                     if taken:
-                        axes.plot(rate, value, color=look.color, marker=look.marker, markersize=6, linestyle="none")
+                        axes.plot(rate, value, color=look.color, marker=look.marker, markersize=large, linestyle="none")
             axes.set(title=place, xscale="log", xlabel="learning rate", ylabel="mean worker (%)")
             rates = sorted({rate_of(entry.run) for entry in own})
             rates = rates[:: -(-len(rates) // (4 if style.narrow() else 6))]
