@@ -80,7 +80,7 @@ SETTINGS: dict[str, Setting] = {
         for name in conditions(MID_FASHION)
     },
     "cnn, 100 %": Setting(
-        on(MID_CNN.but(graph="paper:100")), GOSSIP, (0.4, 0.8, 1.6, 3.2),
+        on(MID_CNN.but(graph="paper:100")), GOSSIP, (0.4, 0.8, 1.6, 3.2, 6.4),
         {"D-PSGD": (0.4, 0.8, 1.6),
          **dict.fromkeys(("AL-DSGD on D-PSGD", "AL-DSGD, three graphs"), (0.4, 0.8, 1.6, 3.2))},
     ),
