@@ -9,6 +9,8 @@ from aldsgd.errors import ConfigError
 from experiments.configuration import RunConfig
 from experiments.scales import Entry, method
 
+#: Settings of which the runs at all epochs came after the runs at these rates, which are the best at half the epochs.
+WAITING = ("resnet_small",)
 #: Setting of ``experiments.own_rates`` -> method -> rate.
 OWN: dict[str, dict[str, float]] = {
     "resnet_small": {
@@ -25,14 +27,14 @@ OWN: dict[str, dict[str, float]] = {
     "cnn, 100 %": {
         "D-PSGD": 1.6,
         "D-PSGD, three graphs": 1.6,
-        "AL-DSGD on D-PSGD": 0.8,
-        "AL-DSGD, three graphs": 1.6,
+        "AL-DSGD on D-PSGD": 1.6,
+        "AL-DSGD, three graphs": 3.2,
     },
     "cnn, 38.5 %": {
         "D-PSGD": 0.8,
-        "D-PSGD, three graphs": 0.4,
-        "AL-DSGD on D-PSGD": 0.8,
-        "AL-DSGD, three graphs": 0.4,
+        "D-PSGD, three graphs": 0.8,
+        "AL-DSGD on D-PSGD": 0.4,
+        "AL-DSGD, three graphs": 1.6,
     },
     "momentum": {
         "D-PSGD": 0.32,
