@@ -10,7 +10,7 @@ from experiments.configuration import RunConfig
 from experiments.scales import Entry, method
 
 #: Settings of which the runs at all epochs came after the runs at these rates, which are the best at half the epochs.
-WAITING = ("resnet_small",)
+WAITING = ("resnet_small", "cnn, 100 %", "cnn, 38.5 %")
 #: Setting of ``experiments.own_rates`` -> method -> rate.
 OWN: dict[str, dict[str, float]] = {
     "resnet_small": {
@@ -27,14 +27,14 @@ OWN: dict[str, dict[str, float]] = {
     "cnn, 100 %": {
         "D-PSGD": 1.6,
         "D-PSGD, three graphs": 1.6,
-        "AL-DSGD on D-PSGD": 1.6,
-        "AL-DSGD, three graphs": 3.2,
+        "AL-DSGD on D-PSGD": 0.8,
+        "AL-DSGD, three graphs": 1.6,
     },
     "cnn, 38.5 %": {
         "D-PSGD": 0.8,
-        "D-PSGD, three graphs": 0.8,
-        "AL-DSGD on D-PSGD": 0.4,
-        "AL-DSGD, three graphs": 1.6,
+        "D-PSGD, three graphs": 0.4,
+        "AL-DSGD on D-PSGD": 0.8,
+        "AL-DSGD, three graphs": 0.4,
     },
     "momentum": {
         "D-PSGD": 0.32,
