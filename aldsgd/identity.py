@@ -17,6 +17,7 @@ LATER = {
     "lies": False, "fault_strength": None, "fault_from": 0, "defence": "none", "radius": 1.0, "trim": 1,
     "lead_cap": None, "clock": None, "real": False,
 }  # fmt: skip
+#: Decimals that all processors agree on.
 DIGITS = 10
 #: A number as Python writes it, unless it is whole.
 FRACTION = re.compile(r"-?\d+(\.\d+(e[-+]?\d+)?|e[-+]?\d+)")
@@ -55,6 +56,7 @@ def exchanges_hash(algorithm: Algorithm, steps_per_epoch: int) -> str:
 def agreed(text: str) -> str:
     """Text with its numbers to DIGITS decimals: what is worked out, such as eigenvalues, ends differently on different
     processors, and a run that was cut off may go on on another one."""
+    # Adding zero turns -0.0 into 0.0.
     return FRACTION.sub(lambda found: str(round(float(found[0]), DIGITS) + 0.0), text)
 
 

@@ -10,7 +10,7 @@ What:     D-PSGD and AL-DSGD, each with one and with three graphs, and all-reduc
           and AL-DSGD's of one up to 0.64. The same grid for all was tried after those runs, and is what counts.
           mid: all of CIFAR-10, an eight-layer ResNet, 12 epochs.
 Command:  python -m experiments.momentum --preset mid --data DIR
-Hardware: one CPU core; 30 runs of about 5 minutes.
+Hardware: one CPU core; 35 runs of about 4 minutes.
 Expect:   open; a gain of leaders, if it is theirs, over the same graphs without them.
 """
 

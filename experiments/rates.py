@@ -9,6 +9,8 @@ from aldsgd.errors import ConfigError
 from experiments.configuration import RunConfig
 from experiments.scales import Entry, method
 
+#: Ends the name of a condition whose runs are of all epochs, where others of it are of half.
+LONGER = ", all epochs"
 #: Settings of which the runs at all epochs came after the runs at these rates, which are the best at half the epochs.
 WAITING = ("resnet_small", "cnn, 100 %", "cnn, 38.5 %")
 #: Setting of ``experiments.own_rates`` -> method -> rate.

@@ -48,7 +48,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH, name: str = 
             axes.set_ylim(bottom=max(axes.get_ylim()[0], best_of_all - SHOWN), top=best_of_all + SHOWN / 10)
         for axes in panels.flat[len(places) :]:
             axes.remove()
-        note = f"large markers: the rate chosen; curves that leave below end more than {SHOWN} points under the best"
+        note = f"large markers: the best rate; curves that leave below end more than {SHOWN} points under the best"
         return finish(fig, runs, runs.variants, out, note=note)
 
 

@@ -15,7 +15,7 @@ from aldsgd.statistics import Interval, paired_by_seed
 from aldsgd.theory import records
 from aldsgd.watching import duration
 from experiments.proposal import PROPOSED
-from tables import claims
+from tables import claims, primary
 from tables.base import plus_minus, scaled
 from tables.cost import seconds
 from tables.measures import Measure
@@ -73,6 +73,7 @@ class Numbers:
         led = "AL-DSGD, three graphs"
         found["gain under momentum"] = partial(self.gain, "momentum", led, LESS)
         found["gain under momentum, first grid"] = partial(self.gain, "momentum", f"{led}, first grid", LESS)
+        found["Holm's p under momentum, first grid"] = self.first_grid
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
         found |= {f"bias kept, {who}": partial(self.bias_kept, who) for who in ("AL-DSGD", "AL-DSGD, fading")}
@@ -119,6 +120,13 @@ class Numbers:
     def gain(self, name: str, row: str, column: str) -> str:
         """A difference without the word behind it, "+2.03 ± 0.96"."""
         return plus_minus(self.cell(name, row, column).value, "+")
+
+    def first_grid(self) -> str:
+        """Holm's p of the comparison under momentum as it was first made, in the place of P8."""
+        source = primary.needed(self.root)
+        differences = {one.name: one.difference(source) for one in primary.PRIMARY}
+        differences["P8"] = self.cell("momentum", "AL-DSGD, three graphs, first grid", LESS).value
+        return f"{primary.corrected(differences)['P8']:.3f}"
 
     def loss(self, name: str, row: str, column: str) -> str:
         """The negative of a difference, "0.14 ± 0.13"."""

@@ -6,11 +6,9 @@ import numpy as np
 
 from aldsgd.runs import Run
 from aldsgd.statistics import mean_interval, paired_by_seed
+from experiments.rates import LONGER
 from tables.base import REFERENCE, Cell, Table, Unit, caption, table, words
 from tables.query import Experiment, Runs
-
-#: Ends the name of a condition whose runs are of all epochs, where others of it are of half.
-LONGER = ", all epochs"
 
 
 def coefficient_maps(runs: Runs) -> dict[str, Runs]:

@@ -21,7 +21,7 @@ from experiments.leader_rates import at
 from experiments.options import Execution
 from experiments.own_rates import FINALISTS
 from experiments.proposal import PROPOSED
-from experiments.rates import LEADERS, OWN, WAITING
+from experiments.rates import LEADERS, LONGER, OWN, WAITING
 from experiments.runner import prepare, train_run
 from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED, conditions_of, twice
 from figures import all as figures
@@ -32,7 +32,7 @@ from tables.experiments import islands, target_of
 from tables.links import modelled_seconds
 from tables.promises import less_best
 from tables.query import Entry, Experiment, Runs
-from tables.rates import LONGER, best_rates, rate_of
+from tables.rates import best_rates, rate_of
 
 ROOT = Path(__file__).parents[1]
 
