@@ -30,7 +30,7 @@ EXPERIMENTS = (
     "tuning", "own_rates", "convergence", "baseline_audit", "sparsity", "communication", "degree_effect",
     "final_accuracy", "ablation", "heterogeneous", "judges", "leader_rates", "who_leads", "leaders", "proposal",
     "equal_time", "leaders_cifar10", "non_iid", "sixteen_workers", "sensitivity", "starts", "groupnorm", "momentum",
-    "alone", "field_rates", "field", "schedules", "skew", "local_steps", "compression", "faults",
+    "alone", "half_rates", "field_rates", "field", "schedules", "skew", "local_steps", "compression", "faults",
     "stragglers", "losses", "staleness", "async_scale",
 )  # fmt: skip
 #: Training images per second on one quiet core, for the estimate before any run of the kind is in the store.

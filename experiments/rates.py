@@ -11,32 +11,30 @@ from experiments.scales import Entry, method
 
 #: Ends the name of a condition whose runs are of all epochs, where others of it are of half.
 LONGER = ", all epochs"
-#: Settings of which the runs at all epochs came after the runs at these rates, which are the best at half the epochs.
-WAITING = ("resnet_small", "cnn, 100 %", "cnn, 38.5 %")
 #: Setting of ``experiments.own_rates`` -> method -> rate.
 OWN: dict[str, dict[str, float]] = {
     "resnet_small": {
-        "D-PSGD": 1.6,
+        "D-PSGD": 0.4,
         "all-reduce": 0.8,
         "AL-DSGD, three graphs": 1.6,
-        "AL-DSGD on D-PSGD": 0.8,
-        "D-PSGD, three graphs": 1.6,
-        "MATCHA": 0.2,
-        "AL-DSGD on MATCHA": 0.2,
+        "AL-DSGD on D-PSGD": 0.4,
+        "D-PSGD, three graphs": 0.8,
+        "MATCHA": 1.6,
+        "AL-DSGD on MATCHA": 0.4,
         "no exchange": 0.2,
         "D-PSGD (released schedule)": 0.2,
     },
     "cnn, 100 %": {
         "D-PSGD": 1.6,
         "D-PSGD, three graphs": 1.6,
-        "AL-DSGD on D-PSGD": 0.8,
-        "AL-DSGD, three graphs": 1.6,
+        "AL-DSGD on D-PSGD": 1.6,
+        "AL-DSGD, three graphs": 3.2,
     },
     "cnn, 38.5 %": {
         "D-PSGD": 0.8,
-        "D-PSGD, three graphs": 0.4,
-        "AL-DSGD on D-PSGD": 0.8,
-        "AL-DSGD, three graphs": 0.4,
+        "D-PSGD, three graphs": 0.8,
+        "AL-DSGD on D-PSGD": 0.4,
+        "AL-DSGD, three graphs": 1.6,
     },
     "momentum": {
         "D-PSGD": 0.32,

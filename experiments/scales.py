@@ -44,7 +44,7 @@ CPU_FASHION = RunConfig(
 #: The end is tested under three policies of BatchNorm; the tests before it take a part of the images.
 MID = RunConfig(
     dataset="cifar10", model="resnet_small", augment=True, graph=GRAPH, also=("own", "fresh"),
-    lr=1.6, lr_drops=((10, 0.1), (15, 0.1)), epochs=20, interim_images=2000,
+    lr=0.4, lr_drops=((10, 0.1), (15, 0.1)), epochs=20, interim_images=2000,
 )  # fmt: skip
 #: A tenth of an hour where the others take one; which images it has follows from the seed.
 MID_FASHION = RunConfig(

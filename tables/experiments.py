@@ -249,7 +249,7 @@ TABLES: dict[str, Callable[[Path, str], Table]] = {
         note="Groups: workers between which nothing ever passes under the schedule. Logical MB: 10⁶ bytes sent by all "
         "workers together in the whole run.",
     ),
-    **dict.fromkeys(("groupnorm", "momentum", "alone"), partial(compare, extra=at_rates, graphs=1)),
+    **dict.fromkeys(("groupnorm", "momentum", "alone", "half_rates"), partial(compare, extra=at_rates, graphs=1)),
     "communication": communication,
     "non_iid": compare,
     "starts": compare,

@@ -11,7 +11,7 @@ from tables.cost import cost
 from tables.experiments import TABLES
 from tables.flat import flat
 from tables.policies import policies
-from tables.primary import primary
+from tables.primary import primary, then_and_now
 from tables.promises import promises
 from tables.refused import refused
 from tables.soak import soak
@@ -19,8 +19,8 @@ from tables.today import leaders_today
 
 #: Tables that are no experiment's.
 ACROSS = {
-    "claims": claims.overview, "primary": primary, "methods": catalogue, "cost": cost, "flat": flat,
-    "batchnorm": policies, "promises": promises, "leaders_today": leaders_today, "refused": refused, "soak": soak,
+    "claims": claims.overview, "primary": primary, "then_and_now": then_and_now, "methods": catalogue, "cost": cost,
+    "flat": flat, "batchnorm": policies, "promises": promises, "leaders_today": leaders_today, "refused": refused, "soak": soak,
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from tables.query import experiment
 RATES = ("lr rises with degree", "lr falls with degree")
 NOISE = ("noise at 2", "noise at 4", "noise at 6")
 LESS = "worst, less D-PSGD's"
-#: Parts of preset mid, and the experiments that share the runs of each.
+#: Parts of preset mid, and the experiments that share the runs of each; a run counts for the first part that has it.
 PARTS = {
     "the main table": ("final_accuracy", "convergence", "communication", "baseline_audit"),
     "the rates": ("own_rates",),
@@ -34,6 +34,7 @@ PARTS = {
     "GroupNorm": ("groupnorm",),
     "momentum": ("momentum",),
     "one worker alone": ("alone",),
+    "rates of half the epochs": ("half_rates",),
 }
 #: A number in a text: its name, and what stands there.
 NUMBER = re.compile(r"<!-- = (.+?) -->(.*?)<!-- / -->", re.DOTALL)
@@ -79,7 +80,7 @@ class Numbers:
         found |= {f"bias kept, {who}": partial(self.bias_kept, who) for who in ("AL-DSGD", "AL-DSGD, fading")}
         found |= {f"F{k}": partial(self.promise, k) for k in range(1, 6)}
         found |= {"F3 to F5, all-reduce": self.all_reduce, "time of leaders that judge": self.judging}
-        found |= {f"hours of {part}": partial(self.hours, names) for part, names in PARTS.items()}
+        found |= {f"hours of {part}": partial(self.hours, part) for part in PARTS}
         found |= {f"time of theory_{name}": partial(self.processor, [name]) for name in THEORY}
         return found | {"time of the theory": partial(self.processor, THEORY)}
 
@@ -167,11 +168,14 @@ class Numbers:
         )
         return f"{own / plain:.1f} times"
 
-    def hours(self, names: Iterable[str]) -> str:
-        """Hours of one process, by the clock, of the runs of preset mid of some experiments, each counted once."""
-        found = [experiment(self.root, name) for name in names]
-        taken = {entry.run.key: seconds(entry.run) for one in found if one.preset == "mid" for entry in one}
-        return f"{sum(taken.values()) / 3600:.1f} hours"
+    def hours(self, part: str) -> str:
+        """Hours of one process, by the clock, of the runs of a part of preset mid."""
+        taken: dict[str, tuple[str, float]] = {}
+        for name, names in PARTS.items():
+            for one in (experiment(self.root, each) for each in names):
+                for entry in one if one.preset == "mid" else ():
+                    taken.setdefault(entry.run.key, (name, seconds(entry.run)))
+        return f"{sum(spent for name, spent in taken.values() if name == part) / 3600:.1f} hours"
 
     def processor(self, names: Iterable[str]) -> str:
         """Processor time of theory scripts together."""
