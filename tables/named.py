@@ -20,7 +20,8 @@ from tables.today import leaders_today
 #: Tables that are no experiment's.
 ACROSS = {
     "claims": claims.overview, "primary": primary, "then_and_now": then_and_now, "methods": catalogue, "cost": cost,
-    "flat": flat, "batchnorm": policies, "promises": promises, "leaders_today": leaders_today, "refused": refused, "soak": soak,
+    "flat": flat, "batchnorm": policies, "promises": promises, "leaders_today": leaders_today, "refused": refused,
+    "soak": soak,
 }  # fmt: skip
 
 
