@@ -9,6 +9,7 @@ could not have been seen.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from aldsgd.statistics import MIN_PAIRS, Interval, holm, over_seeds, p_value, paired_by_seed, verdict
 from tables.base import Cell, Estimate, Table, plus_minus, scaled, table
@@ -138,14 +139,29 @@ def word(
     return said
 
 
+class Decision(NamedTuple):
+    """What one comparison came to. p: Holm's, None with too few seeds; most: as from ``Primary.most``."""
+
+    difference: Interval | None
+    most: Interval | None
+    p: float | None
+    word: str
+
+
+def decisions(source: Source) -> dict[Primary, Decision]:
+    """Each of the eight, corrected over the eight."""
+    differences = {one.name: one.difference(source) for one in PRIMARY}
+    adjusted, found = corrected(differences), {}
+    for one in PRIMARY:
+        difference, most, p = differences[one.name], one.most(source), adjusted.get(one.name)
+        found[one] = Decision(difference, most, p, word(one, difference, p, most, one.gain(source)))
+    return found
+
+
 def primary(root: Path) -> Table:
     """One row a comparison."""
-    source = needed(root)
-    differences = {one.name: one.difference(source) for one in PRIMARY}
-    adjusted, rows = corrected(differences), []
-    for one in PRIMARY:
-        difference, most = differences[one.name], one.most(source)
-        p = adjusted.get(one.name)
+    rows = []
+    for one, (difference, most, p, said) in decisions(needed(root)).items():
         rows.append(
             {
                 "comparison": f"{one.name} ({one.claim}): {one.text}",
@@ -155,7 +171,7 @@ def primary(root: Path) -> Table:
                 "ceiling": points(most),
                 "p": Cell(None if p is None else p_value(difference), "{:.3g}".format),
                 "Holm's p": Cell(p, "{:.3g}".format),
-                "verdict": word(one, difference, p, most, one.gain(source)),
+                "verdict": said,
             }
         )
     caption = (
@@ -168,20 +184,19 @@ def primary(root: Path) -> Table:
     return table(caption, rows)
 
 
-def points(interval: Interval | None) -> Estimate:
-    """A difference in percentage points with its sign."""
-    return Estimate(scaled(interval, 100), lambda i: plus_minus(i, "+"), missing="-")
-
-
 def then_and_now(root: Path) -> Table:
     """The comparisons that were first made at the rates of half the epochs, so and as they stand now."""
     first, now = Experiment(root, "half_rates"), needed(root)
     replaced = dict.fromkeys(("final_accuracy", "convergence", "sparsity"), first)
-    told = {"half": decided(now | replaced), "all": decided(now)}
+    then, told = decisions(now | replaced), decisions(now)
     rows = [
-        {"comparison": f"{one.name}: {one.text}"}
-        | {f"at rates of {share} the epochs": each[one.name][0] for share, each in told.items()}
-        | {f"verdict, {share}": each[one.name][1] for share, each in told.items()}
+        {
+            "comparison": f"{one.name}: {one.text}",
+            "at rates of half the epochs": points(then[one].difference),
+            "verdict then": then[one].word,
+            "at rates of all epochs": points(told[one].difference),
+            "verdict": told[one].word,
+        }
         for one in PRIMARY
         if replaced.keys() & set(one.experiments)
     ]
@@ -193,14 +208,6 @@ def then_and_now(root: Path) -> Table:
     return table(caption, rows)
 
 
-def decided(source: Source) -> dict[str, tuple[Estimate, str]]:
-    """Name of each comparison -> its difference in points and what it says."""
-    differences = {one.name: one.difference(source) for one in PRIMARY}
-    p = corrected(differences)
-    return {
-        one.name: (
-            points(differences[one.name]),
-            word(one, differences[one.name], p.get(one.name), one.most(source), one.gain(source)),
-        )
-        for one in PRIMARY
-    }
+def points(interval: Interval | None) -> Estimate:
+    """A difference in percentage points with its sign."""
+    return Estimate(scaled(interval, 100), lambda i: plus_minus(i, "+"), missing="-")

@@ -17,7 +17,7 @@ from figures import primary as figure
 from tables.base import Estimate
 from tables.claims import judge, render
 from tables.measures import Measure
-from tables.primary import NO_GAIN, OWN_RATES, PRIMARY, TWICE, corrected, needed, primary, word
+from tables.primary import NO_GAIN, OWN_RATES, PRIMARY, TWICE, corrected, needed, primary, then_and_now, word
 from tables.prose import Numbers
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +69,10 @@ def made_up(tmp_path_factory) -> Path:
                     cells.append((f"{label}, {graphs}, {level}", seed, config_of(label, seed, **changes)))
                     conditions["sparsity"][f"{label}, {graphs}, {level}"] = level
     listed["sparsity"] = cells
+    # As first made: the same comparisons in one experiment, at other rates.
+    conditions["half_rates"] = {label: OWN_RATES for label in MAIN} | conditions["sparsity"]
+    half = [(label, seed, config_of(label, seed, made="half")) for seed in range(5) for label in MAIN]
+    listed["half_rates"] = half + [(label, seed, config | {"lr": config["lr"] / 2}) for label, seed, config in cells]
     store = RunStore(root)
     for name, runs in listed.items():
         for label, _, config in runs:
@@ -202,6 +206,23 @@ def test_the_table_and_the_list_of_claims_show_them(made_up, tmp_path):
     assert text.count("\n| P") == 8 and "named before the runs" in text
     assert "at mid scale" in text and "each at its own best rate" in text
     assert [path.name for path in figure.draw(made_up, tmp_path)] == ["primary.pdf", "primary.png"]
+
+
+def test_the_comparisons_as_first_made_stand_beside_those_of_now(made_up):
+    rows, primary_rows = then_and_now(made_up).rows, primary(made_up).rows
+    assert [text.split(":")[0] for text in rows["comparison"]] == ["P1", "P2", "P3", "P4", "P5", "P7"]
+    kept = primary_rows[~primary_rows["comparison"].str.match("P6|P8")]
+    for ours, theirs in (("at rates of all epochs", "difference (points)"), ("verdict", "verdict")):
+        assert rows[ours].map(str).tolist() == kept[theirs].map(str).tolist()
+    half, worst = read(made_up, "half_rates"), last("worst_accuracy")
+    main = half.query("condition == 'own rates'")
+    three, plain = dict(method="aldsgd", core="dpsgd", graphs=3), dict(method="dpsgd", graphs=1)
+    p2 = series(main, worst, **three) - series(main, worst, **plain)
+    cells = [half.query(f"condition == '{level}' and graphs == 3") for level in ("38.5", "100")]
+    gains = [series(each, worst, method="aldsgd") - series(each, worst, method="dpsgd") for each in cells]
+    then = dict(zip((text[:2] for text in rows["comparison"]), rows["at rates of half the epochs"], strict=True))
+    assert then["P2"].value.mean == pytest.approx(100 * p2.mean())
+    assert then["P5"].value.mean == pytest.approx(100 * (gains[0] - gains[1]).mean())
 
 
 def test_what_is_not_measured_counts_in_the_correction(tmp_path):
