@@ -66,6 +66,7 @@ SETTINGS: dict[str, Setting] = {
         on(MID),
         ("D-PSGD", "all-reduce", "AL-DSGD, three graphs", "AL-DSGD on D-PSGD", "D-PSGD, three graphs", "MATCHA",
          "AL-DSGD on MATCHA", "no exchange", "D-PSGD (released schedule)"),
+        (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
         finals={"D-PSGD": (0.1, 0.4, 0.8, 1.6), "all-reduce": (0.8, 1.6), "AL-DSGD, three graphs": (0.2, 0.4, 1.6),
                 "AL-DSGD on D-PSGD": (0.1, 0.4, 0.8), "D-PSGD, three graphs": (0.8, 1.6),
                 "MATCHA": (0.1, 0.2, 0.4, 0.8, 1.6), "AL-DSGD on MATCHA": (0.2, 0.4),

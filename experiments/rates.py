@@ -21,8 +21,8 @@ OWN: dict[str, dict[str, float]] = {
         "D-PSGD, three graphs": 0.8,
         "MATCHA": 1.6,
         "AL-DSGD on MATCHA": 0.4,
-        "no exchange": 0.2,
-        "D-PSGD (released schedule)": 0.2,
+        "no exchange": 0.1,
+        "D-PSGD (released schedule)": 0.4,
     },
     "cnn, 100 %": {
         "D-PSGD": 1.6,
