@@ -8,7 +8,8 @@ What:     the released code's D-PSGD uses two matchings in turn and leaves worke
           AL-DSGD with three graphs at 53.8 % from different and from equal initial models, all at D-PSGD's rate; all
           of CIFAR-10, an eight-layer ResNet, 20 epochs. paper: 200 epochs of all of it.
 Command:  python -m experiments.baseline_audit --data DIR
-Hardware: one CPU core; 120 runs of about 13 s each, 26 minutes (20 of them are shared with other experiments).
+Hardware: one CPU core; 120 runs of about 13 s each, 26 minutes (20 of them are shared with other experiments). mid:
+          30 runs of about 8 minutes, of which 15 are those of ``final_accuracy``; not all of them run yet.
 Expect:   the released schedule leaves workers 1, 5 and 7 of the 53.8 % graph, and 0 and 4 together at 100 %, behind;
           the gain over real D-PSGD is smaller than over the released schedule.
 """

@@ -13,6 +13,7 @@ Links:    1, 0.1 and 0.01 Gb/s, 50 us a message, 10 ms of computation a step. Ru
 Rates:    a search for each row, in part that of ``experiments.schedules`` or ``experiments.local_steps``; close methods
           share one (``CLOSE``).
 Command:  python -m experiments.field --data DIR
+Hardware: one CPU core; 200 runs of about 4 s.
 Expect:   written before the runs. On fast links what averages most (all-reduce), with momentum; on slow ones what
           exchanges rarely. The best is named with how many others cannot be told from it: their difference to it,
           paired by seed, has an interval that holds zero.

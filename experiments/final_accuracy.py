@@ -8,7 +8,7 @@ What:     accuracy of the worst, the mean and the best worker and of the average
           paper: everything, 200 epochs, the narrow ResNet-50 on CIFAR-10 and WRN-28-10 on CIFAR-100.
 Command:  python -m experiments.final_accuracy --data DIR
 Hardware: one CPU core; 100 runs of about 13 s each (the 50 on CIFAR-10 are those of ``convergence``), 22 minutes. mid:
-          75 runs of about 11 minutes (45 of them are those of ``convergence``), not all of them run yet.
+          70 runs of about 8 minutes (45 of them are those of ``convergence``), not all of them run yet.
 Expect:   where the paper is right, +2.1 and +5.5 to +5.8 points; the published D-PSGD may be the released schedule, so
           both differences are shown.
 """

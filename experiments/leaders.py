@@ -8,7 +8,7 @@ What:     LSGD with one group, two of four and four of two, LSGD+, EASGD, MGRAWA
           seeds; each at its own best rate under each condition (``experiments.leader_rates``).
           paper: CIFAR-10, narrow ResNet-50, 200 epochs, all at one rate.
 Command:  python -m experiments.leaders --data DIR
-Hardware: one CPU core; runs of about 1.5 s.
+Hardware: one CPU core; 770 runs of about 1.5 s.
 Expect:   open. Judged by batches of their own shards, leaders of all should suffer most from skew. Before the runs of
           rates, noise at 2 and 6, and one broken: if losses tell whom to follow, LSGD's worst worker is better than
           all-reduce's with noise at 6 and with spread rates; where all-reduce's is better, they tell less than a mean.

@@ -9,7 +9,8 @@ What:     every method in every setting that preset mid compares, over a grid of
           are compared, which stand at the best rates of half the epochs.
           D-PSGD's rate serves every method, as in the paper; each one's own is in ``experiments.rates``.
 Command:  python -m experiments.own_rates --preset mid --data DIR
-Hardware: one CPU core; 378 runs of about 3 s on Fashion-MNIST, and 213 on CIFAR-10, not all of them run yet.
+Hardware: one CPU core; 600 runs: 378 of about 3 s on Fashion-MNIST, the rest on CIFAR-10, of 1 to 10 minutes, not all of
+          them run yet.
 Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
 """
 

@@ -14,6 +14,7 @@ What:     D-PSGD, DSGD-AC, AL-DSGD, and AL-DSGD on DSGD-AC (leaders that fade wi
 Rates:    each method has a search of its own on the static graph and on the hypercube, with and without momentum, for
           either number of workers; other one-peer schedules take that of the hypercube.
 Command:  python -m experiments.schedules --data DIR
+Hardware: one CPU core; 250 runs of about 3 s.
 Expect:   written before the runs. Leaders add something where the interval of the difference to the same core, same
           schedule, same momentum, paired by seed, lies above zero for the mean worker. The field predicts no gain: a
           pull is more contraction, of which the hypercube has enough and DSGD-AC wants less.

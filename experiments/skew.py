@@ -10,6 +10,7 @@ What:     D-PSGD, AL-DSGD, QG-DSGDm, DecentLaM, gradient tracking, D2, exact dif
           paper: CIFAR-10, a small ResNet with GroupNorm, 200 epochs.
 Rates:    a search for each method on each graph at Dirichlet 0.1, which serves Dirichlet 1 and half the epochs as well.
 Command:  python -m experiments.skew --data DIR
+Hardware: one CPU core; 290 runs of about 2 s.
 Expect:   written before the runs. AL-DSGD adds something where its mean worker, less that of the best drift corrector
           at equal bytes, paired by seed, has an interval above zero; it loses where that lies below. Without momentum
           it meets those without (GT, D2, exact diffusion), with momentum the others.

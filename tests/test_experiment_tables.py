@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,18 @@ def test_every_experiment_has_a_table_and_a_figure(smoke, tmp_path):
             )
             assert len(table.rows) == len(labels)
         assert {f"{name}.pdf", f"{name}.png"} <= written
+
+
+def test_heads_count_the_runs_of_their_presets():
+    """ "; 40 runs" of the smaller preset first, and "mid: 15 runs" of the larger."""
+    counts: dict[str, list[int]] = {}
+    for preset in ("cpu", "mid"):
+        for name, runs in plan(EXPERIMENTS, SimpleNamespace(preset=preset, seeds=None, link=None)).items():
+            counts.setdefault(name, []).append(len({json.dumps(config.record()) for _, _, config in runs}))
+    assert counts
+    for name, expected in counts.items():
+        head = " ".join(importlib.import_module(f"experiments.{name}").__doc__.split())
+        assert [int(n) for n in re.findall(r"(?:;|mid:) (\d+) runs", head)] == expected, name
 
 
 def test_smoke_presets_are_small(smoke):
