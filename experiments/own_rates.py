@@ -5,12 +5,12 @@ What:     every method in every setting that preset mid compares, over a grid of
           of the training images; the test set is never looked at. Methods that are compared have the same grid, which
           was extended for all where the best of one lay at an edge. Where an epoch has all images, at half the epochs
           first; then, since longer runs may want another rate, each rate within a point of the best is tried at all
-          epochs, and the best of these counts; for ``resnet_small`` and ``cnn`` these came after the runs that
-          are compared, which stand at the best rates of half the epochs.
+          epochs, and the best of these counts; for ``resnet_small`` and ``cnn`` these came after first runs at the
+          best rates of half the epochs, which are kept (``half_rates``).
           D-PSGD's rate serves every method, as in the paper; each one's own is in ``experiments.rates``.
 Command:  python -m experiments.own_rates --preset mid --data DIR
-Hardware: one CPU core; 600 runs: 378 of about 3 s on Fashion-MNIST, the rest on CIFAR-10, of 1 to 10 minutes, not all of
-          them run yet.
+Hardware: one CPU core; 600 runs: 378 of about 3 s on Fashion-MNIST, the rest on CIFAR-10, of 1 to 10 minutes, not all
+          of them run yet.
 Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
 """
 
