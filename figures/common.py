@@ -91,7 +91,7 @@ def categories(
     joined: where the categories have an order. flat: categories from the top, for names too long to stand beside one
     another in a column.
     """
-    reach = 0.15 if joined else 0.3
+    reach = min(0.15, 0.04 * (len(series) - 1)) if joined else 0.3
     shifts = np.linspace(-reach, reach, len(series)) if len(series) > 1 else np.zeros(len(series))
     for shift, (label, intervals) in zip(shifts, series.items(), strict=True):
         look, (mean, half), places = style.look(label), ends(intervals), np.arange(len(names)) + shift
