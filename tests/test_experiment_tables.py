@@ -208,7 +208,7 @@ def test_own_rates_are_the_best_of_their_grids_and_lie_inside_them():
             again = {rate_of(entry.run) for entry in runs.under(setting + LONGER).select(variant=label)}
             near = {tried for tried, end in ends.items() if end >= max(ends.values()) - FINALISTS}
             whole = runs.under(setting).field("train_images") == [None]
-            assert again == (near if len(near) > 1 and whole else set()), (setting, label)
+            assert again >= (near if len(near) > 1 and whole else set()), (setting, label)
         assert len(set(grids.values())) == 1, setting
     assert runs.field("seed") == [TUNING_SEED] and set(runs.field("validation")) == {5000}
     assert all(TUNING_SEED not in seeds for seeds in MID_SEEDS.values())
