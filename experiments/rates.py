@@ -43,6 +43,8 @@ OWN: dict[str, dict[str, float]] = {
         "AL-DSGD, three graphs": 0.16,
         "all-reduce": 0.32,
     },
+    "resnet_small, alone": {"no exchange": 0.4},
+    "cnn, alone": {"no exchange": 0.4},
     "fashionmnist, identical": {
         "no exchange": 0.1,
         "D-PSGD": 0.2,
