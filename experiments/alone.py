@@ -2,9 +2,9 @@
 
 What:     plain SGD of one worker on all images of CIFAR-10, with batches as large as those of one of the eight workers
           elsewhere, so eight times their steps; each network at its own best rate, five seeds.
-          mid: an eight-layer ResNet, 20 epochs; three convolutions, 12 epochs.
+          mid: an eight-layer ResNet, 20 epochs (79.8 %); three convolutions, 12 epochs (63.3 %).
 Command:  python -m experiments.alone --preset mid --data DIR
-Hardware: one CPU core; 10 runs; not run yet.
+Hardware: one CPU core; 10 runs of about 8 and 2 minutes.
 Expect:   more than any gossip of eight workers at the same epochs.
 """
 

@@ -8,6 +8,7 @@ What:     test accuracy and loss against epoch, logical bytes and modelled secon
           mid: the runs of ``final_accuracy`` in which each method has its own best rate: all of CIFAR-10, an
           eight-layer ResNet, 20 epochs, a test after each on 2,000 of the test images.
           paper: all of CIFAR-10, the narrow ResNet-50, 200 epochs, lr 0.4.
+Alone:    one worker with all the images reaches 79.8 % (mid, ResNet, 20 epochs; ``alone``).
 Command:  python -m experiments.convergence --data DIR
 Hardware: one CPU core; 50 runs of about 13 s each, 11 minutes in all. mid: 45 runs of about 10 minutes.
 Expect:   where the paper is right, the AL-DSGD curves lie above those of their cores.
