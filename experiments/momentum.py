@@ -15,7 +15,7 @@ Hardware: one CPU core; 35 runs of about 4 minutes.
 Expect:   open; a gain of leaders, if it is theirs, over the same graphs without them.
 """
 
-from experiments.rates import at_own_rates, own_rate
+from experiments.rates import at_own_rates, at_shared_rate, own_rate
 from experiments.scales import MOMENTUM, SMOKE, Entry, method, script
 
 SEEDS = {"smoke": (0, 1), "mid": (0, 1, 2, 3, 4)}
@@ -29,8 +29,7 @@ def configurations(preset: str, seed: int) -> list[Entry]:
     if preset == "mid":
         base = MOMENTUM.but(seed=seed)
         first = [(f"{label}, first grid", method(base.but(lr=lr), label), "first grid") for label, lr in FIRST.items()]
-        theirs = base.but(lr=own_rate("momentum", "D-PSGD"))
-        shared = [(f"{label}, D-PSGD's rate", method(theirs, label), "D-PSGD's rate") for label in COMPARED]
+        shared = at_shared_rate(base.but(lr=own_rate("momentum", "D-PSGD")), COMPARED)
         return [*at_own_rates("momentum", base, COMPARED), *shared, *first]
     base = SMOKE.but(momentum=0.9, nesterov=True, schedule="cosine", lr=0.01, seed=seed)
     return [(label, method(base, label)) for label in COMPARED]

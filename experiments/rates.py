@@ -11,6 +11,8 @@ from experiments.scales import Entry, method
 
 #: Ends the name of a condition whose runs are of all epochs, where others of it are of half.
 LONGER = ", all epochs"
+#: Condition under which all methods have D-PSGD's rate.
+SHARED = "D-PSGD's rate"
 #: Setting of ``experiments.own_rates`` -> method -> rate.
 OWN: dict[str, dict[str, float]] = {
     "resnet_small": {
@@ -290,3 +292,9 @@ def own_rate(setting: str, label: str) -> float:
 def at_own_rates(setting: str, base: RunConfig, labels: Iterable[str]) -> list[Entry]:
     """Each method on one base configuration at its own rate in that setting; all under one condition."""
     return [(label, method(base.but(lr=own_rate(setting, label)), label), "own rates") for label in labels]
+
+
+def at_shared_rate(base: RunConfig, labels: Iterable[str]) -> list[Entry]:
+    """Each method at the rate of that base configuration, which is D-PSGD's, as in the paper; all under one
+    condition."""
+    return [(f"{label}, {SHARED}", method(base, label), SHARED) for label in labels]

@@ -212,7 +212,7 @@ def test_the_comparisons_as_first_made_stand_beside_those_of_now(made_up):
     rows, primary_rows = then_and_now(made_up).rows, primary(made_up).rows
     assert [text.split(":")[0] for text in rows["comparison"]] == ["P1", "P2", "P3", "P4", "P5", "P7"]
     kept = primary_rows[~primary_rows["comparison"].str.match("P6|P8")]
-    for ours, theirs in (("at rates of all epochs", "difference (points)"), ("verdict", "verdict")):
+    for ours, theirs in (("as they stand", "difference (points)"), ("verdict", "verdict")):
         assert rows[ours].map(str).tolist() == kept[theirs].map(str).tolist()
     half, worst = read(made_up, "half_rates"), last("worst_accuracy")
     main = half.query("condition == 'own rates'")
