@@ -108,6 +108,8 @@ def scaled(interval: Interval | None, factor: float) -> Interval | None:
 
 def plus_minus(interval: Interval, sign: str) -> str:
     mean = f"{interval.mean:{sign}z.2f}"
+    if interval.half_width < abs(interval.mean) < 0.005:  # a word is said of it, which a bare zero would belie
+        return f"{interval.mean:{sign}.1g} ± {interval.half_width:.1g}"
     return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.2f}"
 
 

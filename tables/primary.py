@@ -202,8 +202,8 @@ def then_and_now(root: Path) -> Table:
     ]
     caption = (
         "The primary comparisons as they were first made, each method at its best rate of half the epochs, and as they "
-        "stand, at the best of all epochs where made anew; points as in the table of the eight. Holm's correction is "
-        "over the same eight, the two that are not here as they stand."
+        "stand, at the best of all epochs; points as in the table of the eight. Holm's correction is over the same "
+        "eight, the two that are not here as they stand."
     )
     return table(caption, rows)
 

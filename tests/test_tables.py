@@ -16,10 +16,11 @@ import pytest
 import paper_tables
 from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
+from aldsgd.statistics import Interval, verdict
 from baselines.registry import VARIANTS
 from figures import all as all_figures
 from figures import quickstart
-from tables.base import number
+from tables.base import number, plus_minus
 from tables.query import Experiment
 
 ROOT = Path(paper_tables.__file__).resolve().parent
@@ -363,3 +364,13 @@ def test_a_full_standard_output(small):
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+
+
+def test_a_difference_with_a_word_is_never_printed_as_zero():
+    """Bytes of the same epochs differ by the loss in each message alone, by the same in every seed."""
+    cases = ((1.17e-3, 0.0, "+0.001 ± 0"), (-4e-3, 1e-3, "-0.004 ± 0.001"), (4e-3, 5e-3, "+0.00 ± 0.01"))
+    for mean, half, said in cases:
+        shown = plus_minus(Interval(mean, half, 5), "+")
+        assert shown == said
+        assert (float(shown.split()[0]) != 0) == bool(verdict(Interval(mean, half, 5)))
+    assert plus_minus(Interval(0.0, 0.0, 5), "+") == "+0.00 ± 0.00"
