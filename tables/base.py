@@ -107,6 +107,7 @@ def scaled(interval: Interval | None, factor: float) -> Interval | None:
 
 
 def plus_minus(interval: Interval, sign: str) -> str:
+    """Mean and half-width with two decimals; sign: "" or "+", as in a format."""
     mean = f"{interval.mean:{sign}z.2f}"
     if interval.half_width < abs(interval.mean) < 0.005:  # a word is said of it, which a bare zero would belie
         return f"{interval.mean:{sign}.1g} ± {interval.half_width:.1g}"

@@ -12,10 +12,11 @@ from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
 from aldsgd.statistics import MIN_PAIRS, Interval, over_seeds, paired_by_seed, verdict
 from aldsgd.theory import records
+from experiments.rates import SHARED
 from tables.compared import RELEASED
 from tables.experiments import target_of
 from tables.links import at_equal_bytes, first_reached
-from tables.primary import NO_GAIN, ON_MATCHA, ONE, OWN_RATES, SHARED_RATE, THREE, TWICE, gain_of_leaders
+from tables.primary import NO_GAIN, ON_MATCHA, ONE, OWN_RATES, THREE, TWICE, gain_of_leaders
 from tables.query import Experiment, Runs, Unmeasured
 
 #: Problems of ``experiments.theory_rate``, in words.
@@ -89,7 +90,7 @@ def final(column: str, claimed: tuple[float, float]) -> Callable[[Mapping[str, E
 
 def parts(source: Experiment | Unmeasured) -> dict[str, Runs]:
     """What is compared apart in ``final_accuracy``, in words: choices of rates on one data set, or data sets."""
-    rates = {"CIFAR-10, each at its own best rate": OWN_RATES, "CIFAR-10, all at D-PSGD's rate": SHARED_RATE}
+    rates = {"CIFAR-10, each at its own best rate": OWN_RATES, "CIFAR-10, all at D-PSGD's rate": SHARED}
     if source.preset == "mid":
         return {shown: source.under(named) for shown, named in rates.items()}
     return {"CIFAR-10,": source.select(dataset="cifar10"), "CIFAR-100": source.select(dataset="cifar100")}

@@ -18,7 +18,7 @@ from tables.query import Experiment, Runs, Unmeasured, experiment
 
 LEVEL = 0.05
 #: Conditions, as the experiments of preset mid name them.
-OWN_RATES, SHARED_RATE, TWICE = "own rates", "D-PSGD's rate", "twice the epochs"
+OWN_RATES, TWICE = "own rates", "twice the epochs"
 ONE, THREE, ON_MATCHA = "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "AL-DSGD on MATCHA"
 #: A difference of gains that is better because a loss is smaller.
 NO_GAIN = "better, but no gain shown"
