@@ -16,7 +16,7 @@ Expect:   MATCHA sends half of D-PSGD's bytes; AL-DSGD adds 4 bytes a message; t
 
 from experiments.ablation import PARTS
 from experiments.rates import at_own_rates
-from experiments.scales import CIFAR10, EVERY, MAIN, MID, MID_SEEDS, Entry, method, script, twice
+from experiments.scales import CIFAR10, EVERY, MAIN, MID, MID_SEEDS, TWICE, Entry, method, script, twice
 
 SEEDS = MID_SEEDS
 
@@ -31,7 +31,7 @@ def configurations(preset: str, seed: int) -> list[Entry]:
         (entry,) = at_own_rates("resnet_small", MID.but(seed=seed), ["MATCHA"])
         return [
             *at_own_rates("resnet_small", MID.but(seed=seed), gossip),
-            ("MATCHA, twice the epochs", twice(entry[1]), "twice the epochs"),
+            ("MATCHA, twice the epochs", twice(entry[1]), TWICE),
         ]
     base = CIFAR10[preset].but(seed=seed)
     printed = method(base, "AL-DSGD on D-PSGD").but(**PARTS["printed order, force x 1"])

@@ -17,13 +17,11 @@ from experiments.configuration import RunConfig
 from experiments.proposal import PROPOSED
 from experiments.proposal import SEEDS as FRESH
 from experiments.rates import LEADERS
-from experiments.scales import Entry, script, twice
+from experiments.scales import TWICE, Entry, script, twice
 from experiments.who_leads import compared, conditions
 
 SEEDS = {preset: FRESH[preset] for preset in ("smoke", "cpu")}
 LONGER = ("D-PSGD", "all-reduce", "AL-DSGD on D-PSGD")
-#: What the names of their conditions end in, in ``experiments.leader_rates``.
-TWICE = "twice the epochs"
 
 
 def longer(base: RunConfig) -> dict[str, RunConfig]:

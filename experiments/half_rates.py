@@ -13,6 +13,7 @@ Expect:   the same words; where a word changes, it was the rate's.
 from itertools import product
 
 from experiments.configuration import RunConfig
+from experiments.rates import OWN_RATES
 from experiments.scales import MID, MID_CNN, SMOKE, Entry, method, script
 from experiments.sparsity import cell, of_graphs
 
@@ -48,12 +49,12 @@ def on_graphs(base: RunConfig, level: str) -> list[Entry]:
 
 
 def configurations(preset: str, seed: int) -> list[Entry]:
-    """The methods of the main comparison under "own rates", those on other graphs under their level, as the primary
+    """The main comparison, each method at its own rate, and other graphs under their level, as the primary
     comparisons look for them."""
     if preset == "mid":
-        main = [(label, method(MID.but(lr=rate, seed=seed), label), "own rates") for label, rate in MAIN.items()]
+        main = [(label, method(MID.but(lr=rate, seed=seed), label), OWN_RATES) for label, rate in MAIN.items()]
         return main + [entry for level in LEVELS for entry in on_graphs(MID_CNN.but(seed=seed), level)]
-    return [(label, method(SMOKE.but(seed=seed), label), "own rates") for label in ("D-PSGD", "AL-DSGD, three graphs")]
+    return [(label, method(SMOKE.but(seed=seed), label), OWN_RATES) for label in ("D-PSGD", "AL-DSGD, three graphs")]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ Expect:   each best rate lies inside its grid; a test compares it with the one t
 from experiments import equal_time, leaders, leaders_cifar10, who_leads
 from experiments.configuration import RunConfig
 from experiments.own_rates import held_out
-from experiments.scales import CPU_CIFAR10, LEADING, SMOKE, TUNING_SEED, Entry, method, script, twice
+from experiments.scales import CPU_CIFAR10, LEADING, SMOKE, TUNING_SEED, TWICE, Entry, method, script, twice
 
 SEEDS = dict.fromkeys(("smoke", "cpu"), (TUNING_SEED,))
 #: First word of a condition -> its grid; ``ELSE`` for the others.
@@ -32,7 +32,7 @@ MORE: dict[str, dict[str, tuple[float, ...]]] = {
         "MGRAWA": (0.8,),
     },
     leaders_cifar10.CHOSEN: {"all-reduce": (3.2,), "AL-DSGD on D-PSGD": (3.2,), "LSGD": (0.1,)},
-    f"skew 0.1, {equal_time.TWICE}": {"all-reduce": (0.8,), "AL-DSGD on D-PSGD": (0.8,)},
+    f"skew 0.1, {TWICE}": {"all-reduce": (0.8,), "AL-DSGD on D-PSGD": (0.8,)},
 }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def configurations(preset: str, seed: int) -> list[Entry]:
     names = dict.fromkeys((*who_leads.conditions(LEADING), *leaders.conditions(LEADING)))
     others = [(name, label) for name in names for label in leaders.COMPARED]
     others += [(leaders_cifar10.CHOSEN, label) for label in leaders_cifar10.COMPARED]
-    others += [(f"{name}, {equal_time.TWICE}", label)
+    others += [(f"{name}, {TWICE}", label)
                for name in who_leads.conditions(LEADING) for label in equal_time.LONGER]  # fmt: skip
     return [
         (f"{name}, {label}, lr {lr:g}", method(held_out(at(name, lr)), label).but(seed=seed), name)

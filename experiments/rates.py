@@ -11,8 +11,8 @@ from experiments.scales import Entry, method
 
 #: Ends the name of a condition whose runs are of all epochs, where others of it are of half.
 LONGER = ", all epochs"
-#: Condition under which all methods have D-PSGD's rate.
-SHARED = "D-PSGD's rate"
+#: Conditions: all methods have D-PSGD's rate; each has its own.
+SHARED, OWN_RATES = "D-PSGD's rate", "own rates"
 #: Setting of ``experiments.own_rates`` -> method -> rate.
 OWN: dict[str, dict[str, float]] = {
     "resnet_small": {
@@ -291,7 +291,7 @@ def own_rate(setting: str, label: str) -> float:
 
 def at_own_rates(setting: str, base: RunConfig, labels: Iterable[str]) -> list[Entry]:
     """Each method on one base configuration at its own rate in that setting; all under one condition."""
-    return [(label, method(base.but(lr=own_rate(setting, label)), label), "own rates") for label in labels]
+    return [(label, method(base.but(lr=own_rate(setting, label)), label), OWN_RATES) for label in labels]
 
 
 def at_shared_rate(base: RunConfig, labels: Iterable[str]) -> list[Entry]:

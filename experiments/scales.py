@@ -82,6 +82,10 @@ def method(base: RunConfig, label: str) -> RunConfig:
     return base.but(**VARIANTS[label].changes)
 
 
+#: Condition of what ``twice`` gives, or the end of its name.
+TWICE = "twice the epochs"
+
+
 def twice(config: RunConfig) -> RunConfig:
     """The same run at twice the epochs, with the drops of the rate where they were."""
     drops = tuple((2 * epoch, factor) for epoch, factor in config.lr_drops)

@@ -12,11 +12,12 @@ from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
 from aldsgd.statistics import MIN_PAIRS, Interval, over_seeds, paired_by_seed, verdict
 from aldsgd.theory import records
-from experiments.rates import SHARED
+from experiments.rates import OWN_RATES, SHARED
+from experiments.scales import TWICE
 from tables.compared import RELEASED
 from tables.experiments import target_of
 from tables.links import at_equal_bytes, first_reached
-from tables.primary import NO_GAIN, ON_MATCHA, ONE, OWN_RATES, THREE, TWICE, gain_of_leaders
+from tables.primary import NO_GAIN, ON_MATCHA, ONE, THREE, gain_of_leaders
 from tables.query import Experiment, Runs, Unmeasured
 
 #: Problems of ``experiments.theory_rate``, in words.

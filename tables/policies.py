@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aldsgd.errors import ConfigError
 from aldsgd.statistics import Interval, paired_by_seed
+from experiments.rates import OWN_RATES
 from tables.base import Table, Unit, caption, table
-from tables.primary import OWN_RATES
 from tables.query import Experiment, Runs
 
 #: Title -> (one of ``tables.query.VALUES``, what is taken from it); of the second kind a paired difference.

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aldsgd.statistics import MIN_PAIRS, Interval, holm, over_seeds, p_value, paired_by_seed, verdict
+from experiments.rates import OWN_RATES
+from experiments.scales import TWICE
 from tables.base import Cell, Estimate, Table, plus_minus, scaled, table
 from tables.links import at_equal_bytes
 from tables.query import Experiment, Runs, Unmeasured, experiment
 
 LEVEL = 0.05
-#: Conditions, as the experiments of preset mid name them.
-OWN_RATES, TWICE = "own rates", "twice the epochs"
 ONE, THREE, ON_MATCHA = "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "AL-DSGD on MATCHA"
 #: A difference of gains that is better because a loss is smaller.
 NO_GAIN = "better, but no gain shown"

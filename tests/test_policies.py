@@ -9,8 +9,8 @@ from aldsgd.errors import ConfigError
 from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
 from baselines.registry import VARIANTS
+from experiments.rates import OWN_RATES
 from tables.policies import COLUMNS, policies
-from tables.primary import OWN_RATES
 
 WHICH = ("worst", "mean", "best", "averaged")
 

@@ -13,11 +13,13 @@ from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
 from aldsgd.statistics import Interval
 from baselines.registry import VARIANTS
+from experiments.rates import OWN_RATES
+from experiments.scales import TWICE
 from figures import primary as figure
 from tables.base import Estimate
 from tables.claims import judge, render
 from tables.measures import Measure
-from tables.primary import NO_GAIN, OWN_RATES, PRIMARY, TWICE, corrected, needed, primary, then_and_now, word
+from tables.primary import NO_GAIN, PRIMARY, corrected, needed, primary, then_and_now, word
 from tables.prose import Numbers
 
 ROOT = Path(__file__).parents[1]
