@@ -4,20 +4,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from aldsgd.statistics import mean_interval
+from experiments.scales import TWICE
 from figures import style
 from figures.common import band, curves, ends, finish, script, tested_on, within_percent
 from tables.experiments import target_of
 from tables.links import BANDWIDTHS, LATENCIES, first_reached, modelled_seconds
-from tables.query import Experiment
+from tables.query import Experiment, Runs
 
 
 def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Raises ConfigError when no run is complete."""
     experiment = Experiment(results, "communication")
     shown = experiment.select(condition=0)  # the ring is in the table
-    labels = shown.variants
+    labels, longer = shown.variants, experiment.under(TWICE)
     links = (
         ("link (Gb/s), 50 us a message", [(gigabits, 50e-6) for gigabits in BANDWIDTHS], BANDWIDTHS),
         ("latency (us), 10 Gb/s", [(10, latency) for latency in LATENCIES], [1e6 * latency for latency in LATENCIES]),
@@ -31,11 +33,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         for place, label in enumerate(labels):
             own = shown.select(variant=label)
             runs, target = [entry.run for entry in own], target_of(experiment, own[0].label)
-            values = 100 * curves(runs, "mean_accuracy")
-            style.curve(
-                panels[0], place, label, curves(runs, "logical_bytes").mean(axis=1).to_numpy() / 1e6, *band(values),
-                of=len(labels),
-            )  # fmt: skip
+            traffic(panels[0], place, label, own, of=len(labels))
             reached = [first_reached(run, target) for run in runs]
             if None in reached:
                 unreached = True
@@ -48,21 +46,33 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
                 mean, half = ends(seconds, scale=1)
                 equal |= len(runs) > 1 and not half.all()
                 style.curve(axes, place, label, x, mean, mean - half, mean + half, of=len(labels))
+        for label in longer.variants:
+            again = longer.select(variant=label)
+            traffic(panels[0], labels.index(label), label, again, of=len(labels), linestyle=":")
         target = 100 * target_of(experiment, shown.labels[0])
         if np.isfinite(target):
             panels[0].axhline(target, color="0.4", linewidth=0.6)
-            panels[0].annotate(f"target: {target:.1f} %", (0.02, target), (0, 2), xycoords=("axes fraction", "data"),
-                               textcoords="offset points", fontsize=style.SMALLEST, color="0.4")  # fmt: skip
+            # At the end of the curves, which by then have passed it.
+            panels[0].annotate(f"target: {target:.1f} %", (0.98, target), (0, -2), xycoords=("axes fraction", "data"),
+                               textcoords="offset points", ha="right", va="top", fontsize=style.SMALLEST,
+                               color="0.4")  # fmt: skip
         for axes, letter, (name, _, _) in zip(panels[1:], "bc", links, strict=True):
             axes.set(xlabel=name, ylabel="modelled time (s)", title=f"({letter}) time to the target")
             style.plain_log(axes)
             axes.set_ylim(bottom=0)
-        style.plain_log(panels[0])
         within_percent(panels[0])
-        notes = ["(b, c) methods of which every seed reached the target"] * unreached
+        notes = ["(a) dotted: twice the epochs"] * bool(longer)
+        notes += ["(b, c) methods of which every seed reached the target"] * unreached
         notes += ["no bar: all seeds reached it at the same test"] * equal
         notes += [told] if (told := tested_on(experiment)) else []
         return finish(fig, experiment, labels, out, note="; ".join(notes))
+
+
+def traffic(axes: Axes, place: int, label: str, runs: Runs, **other) -> None:
+    """The mean worker's accuracy of one method against the bytes sent, mean over the seeds of either."""
+    own = [entry.run for entry in runs]
+    sent = curves(own, "logical_bytes").mean(axis=1).to_numpy() / 1e6
+    style.curve(axes, place, label, sent, *band(100 * curves(own, "mean_accuracy")), **other)
 
 
 if __name__ == "__main__":

@@ -184,13 +184,14 @@ def heading(fig: Figure, text: str) -> None:
         fig.set_figheight(fig.get_figheight() + (text.count("\n") + 1) * 1.2 * size / 72)
 
 
-def curve(axes: Axes, place: int, label: str, x, mean, low, high, of: int = 1) -> None:
-    """One method's curve and its interval; ``place`` counts the methods from 0, there are ``of`` of them.
+def curve(axes: Axes, place: int, label: str, x, mean, low, high, of: int = 1, **other) -> None:
+    """One method's curve and its interval; ``place`` counts the methods from 0, there are ``of`` of them; ``other``
+    differs from the method's own look.
 
     A long curve has its interval shaded and about six markers, whose places follow from its own ``place``. A curve of a
     few points has them all with bars, and stands a little beside those of the other methods, which else hide it.
     """
-    style = look(label)._asdict()
+    style = look(label)._asdict() | other
     if len(x) > FEW:
         step = len(x) // 6
         axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)

@@ -214,7 +214,7 @@ def equal_bytes(source: Experiment | Unmeasured) -> list[Measure]:
     Methods on MATCHA send half as well, and would meet it at half its epochs, before its rate drops.
     """
     cheap, found = source.under(TWICE).select(variant="MATCHA"), []
-    for ours in (THREE, ONE, "D-PSGD") if cheap else ():
+    for ours in (THREE, ONE, "D-PSGD", "all-reduce") if cheap else ():
         own = source.under(OWN_RATES).select(variant=ours)
         gap = paired_by_seed(*at_equal_bytes(own.by_seed, cheap.by_seed))
         found.append(Measure(f"{ours}, less MATCHA at twice the epochs: mean worker at equal bytes", gap, None))
