@@ -199,6 +199,17 @@ def test_the_comparison_under_momentum_is_told_as_it_is_and_as_it_was_first_made
     assert numbers.text("Holm's p under momentum, first grid") == f"{adjusted:.3f}"
 
 
+def test_the_curves_at_one_rate_are_compared_as_by_hand():
+    shared = read(ROOT / "results", "final_accuracy").query('condition == "D-PSGD\'s rate"')
+    area = lambda curve: curve["mean_accuracy"].mean()  # noqa: E731
+    ours, plain = dict(method="aldsgd", core="dpsgd", graphs=3), dict(method="dpsgd", graphs=1)
+    differences = 100 * (series(shared, area, **ours) - series(shared, area, **plain))
+    assert len(differences) == 5
+    half = stats.t.ppf(0.975, 4) * differences.std() / 5**0.5
+    text = Numbers(ROOT / "results").text("C7: AL-DSGD, three graphs, less D-PSGD, all at D-PSGD's rate")
+    assert text == f"{differences.mean():+.2f} ± {half:.2f} points"
+
+
 def test_the_table_and_the_list_of_claims_show_them(made_up, tmp_path):
     table = primary(made_up)
     assert [row[0].split()[0] for row in table.text[1:]] == [one.name for one in PRIMARY]
