@@ -31,7 +31,7 @@ def configurations(preset: str, seed: int) -> list[Entry]:
         (entry,) = at_own_rates("resnet_small", MID.but(seed=seed), ["MATCHA"])
         return [
             *at_own_rates("resnet_small", MID.but(seed=seed), gossip),
-            ("MATCHA, twice the epochs", twice(entry[1]), TWICE),
+            (f"MATCHA, {TWICE}", twice(entry[1]), TWICE),
         ]
     base = CIFAR10[preset].but(seed=seed)
     printed = method(base, "AL-DSGD on D-PSGD").but(**PARTS["printed order, force x 1"])

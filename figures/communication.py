@@ -29,11 +29,14 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         panels[2].sharey(panels[1])
         panels[0].set(xlabel="sent by all workers (MB)", ylabel="mean worker's test accuracy (%)")
         panels[0].set_title("(a) accuracy against traffic")
-        unreached, equal = False, False
+        unreached, equal, dotted = False, False, False
         for place, label in enumerate(labels):
             own = shown.select(variant=label)
             runs, target = [entry.run for entry in own], target_of(experiment, own[0].label)
             traffic(panels[0], place, label, own, of=len(labels))
+            if again := longer.select(variant=label):
+                dotted = True
+                traffic(panels[0], place, label, again, of=len(labels), linestyle=":")
             reached = [first_reached(run, target) for run in runs]
             if None in reached:
                 unreached = True
@@ -46,10 +49,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
                 mean, half = ends(seconds, scale=1)
                 equal |= len(runs) > 1 and not half.all()
                 style.curve(axes, place, label, x, mean, mean - half, mean + half, of=len(labels))
-        for label in longer.variants:
-            again = longer.select(variant=label)
-            traffic(panels[0], labels.index(label), label, again, of=len(labels), linestyle=":")
-        target = 100 * target_of(experiment, shown.labels[0])
+        target = 100 * target_of(experiment, shown.labels[0]) if shown else np.nan
         if np.isfinite(target):
             panels[0].axhline(target, color="0.4", linewidth=0.6)
             # At the end of the curves, which by then have passed it.
@@ -61,7 +61,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             style.plain_log(axes)
             axes.set_ylim(bottom=0)
         within_percent(panels[0])
-        notes = ["(a) dotted: twice the epochs"] * bool(longer)
+        notes = ["(a) dotted: twice the epochs"] * dotted
         notes += ["(b, c) methods of which every seed reached the target"] * unreached
         notes += ["no bar: all seeds reached it at the same test"] * equal
         notes += [told] if (told := tested_on(experiment)) else []
@@ -69,7 +69,8 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
 
 
 def traffic(axes: Axes, place: int, label: str, runs: Runs, **other) -> None:
-    """The mean worker's accuracy of one method against the bytes sent, mean over the seeds of either."""
+    """The mean worker's accuracy of one method against the megabytes sent, means over the seeds; ``other`` as in
+    ``style.curve``."""
     own = [entry.run for entry in runs]
     sent = curves(own, "logical_bytes").mean(axis=1).to_numpy() / 1e6
     style.curve(axes, place, label, sent, *band(100 * curves(own, "mean_accuracy")), **other)

@@ -15,6 +15,7 @@ import paper_tables
 from aldsgd.listings import load_experiment, write_experiment
 from aldsgd.records import RunStore
 from baselines.registry import VARIANTS
+from experiments import communication as traffic_of
 from experiments import equal_time, half_rates
 from experiments.all import EXPERIMENTS, missing, plan
 from experiments.configuration import RunConfig
@@ -24,9 +25,21 @@ from experiments.own_rates import FINALISTS
 from experiments.proposal import PROPOSED
 from experiments.rates import LEADERS, LONGER, OWN
 from experiments.runner import prepare, train_run
-from experiments.scales import CIFAR10, CIFAR100, MID, MID_FASHION, MID_SEEDS, SMALL, TUNING_SEED, conditions_of, twice
+from experiments.scales import (
+    CIFAR10,
+    CIFAR100,
+    MID,
+    MID_FASHION,
+    MID_SEEDS,
+    SMALL,
+    TUNING_SEED,
+    TWICE,
+    conditions_of,
+    twice,
+)
 from figures import all as figures
 from figures import baseline_audit as audit
+from figures import communication as traffic
 from figures import style
 from tables.compared import mean_gain, times
 from tables.experiments import islands, target_of
@@ -156,6 +169,24 @@ def test_methods_are_held_to_one_target_and_one_reference_whatever_graphs_and_ep
     expected = sooner.of("AL-DSGD, three graphs").less(sooner.of("D-PSGD"), "area")
     rows = paper_tables.table("convergence", ROOT / "results").rows.set_index("convergence")
     assert rows.loc["AL-DSGD, three graphs", "less D-PSGD's"].value.mean == pytest.approx(100 * expected.mean)
+
+
+def test_what_has_twice_the_epochs_is_drawn_beside_itself_alone(tmp_path, monkeypatch):
+    """Where its own run, or all that it is compared with, is not complete yet, the rest is drawn."""
+    entries, recorded, notes = traffic_of.configurations("mid", 0), RunStore(ROOT / "results"), []
+    listed = [(label, 0, config.record()) for label, config, _ in entries]
+    monkeypatch.setattr(traffic, "finish", lambda fig, runs, labels, out, note: notes.append(note) or [])
+    for methods in (("D-PSGD", "MATCHA"), ("D-PSGD",), ()):
+        root = tmp_path / str(len(methods))
+        (root / "runs").mkdir(parents=True)
+        for label, _, config in listed:
+            if label in (*methods, f"MATCHA, {TWICE}"):
+                csv = recorded.load(config).csv
+                for path in (csv, csv.with_suffix(".json")):
+                    (root / "runs" / path.name).symlink_to(path)
+        write_experiment(root, "communication", "mid", listed, {label: named for label, _, named in entries})
+        traffic.draw(root, tmp_path)
+    assert [note.startswith("(a) dotted: twice the epochs") for note in notes] == [True, False, False]
 
 
 def test_the_audit_draws_methods_of_one_number_of_graphs_by_their_names(tmp_path, monkeypatch):

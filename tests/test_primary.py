@@ -105,6 +105,10 @@ def last(column):
     return lambda curve: curve[column].iloc[-1]
 
 
+def area(curve: pd.DataFrame) -> float:
+    return curve["mean_accuracy"].mean()
+
+
 def by_hand(root: Path) -> dict[str, tuple[float, float, float, float]]:
     """name -> (difference, lower and upper end, p), of what has five seeds in preset mid."""
     found, measured = {}, {name for name, runs in needed(root).items() if runs.preset == "mid"}
@@ -151,7 +155,6 @@ def by_hand(root: Path) -> dict[str, tuple[float, float, float, float]]:
         compare("P6", *(pd.Series({seed: pair[k] for seed, pair in pairs.items()}, dtype=float) for k in (0, 1)))
     if "convergence" in measured:
         sooner = read(root, "convergence")
-        area = lambda curve: curve["mean_accuracy"].mean()  # noqa: E731
         compare("P7", series(sooner, area, **three), series(sooner, area, **plain))
     if "momentum" in measured:
         modern = read(root, "momentum").query("condition == 'own rates'")
@@ -201,7 +204,6 @@ def test_the_comparison_under_momentum_is_told_as_it_is_and_as_it_was_first_made
 
 def test_the_curves_at_one_rate_are_compared_as_by_hand():
     shared = read(ROOT / "results", "final_accuracy").query('condition == "D-PSGD\'s rate"')
-    area = lambda curve: curve["mean_accuracy"].mean()  # noqa: E731
     ours, plain = dict(method="aldsgd", core="dpsgd", graphs=3), dict(method="dpsgd", graphs=1)
     differences = 100 * (series(shared, area, **ours) - series(shared, area, **plain))
     assert len(differences) == 5
