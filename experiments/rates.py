@@ -45,6 +45,11 @@ OWN: dict[str, dict[str, float]] = {
         "AL-DSGD, three graphs": 0.16,
         "all-reduce": 0.32,
     },
+    "GroupNorm": {
+        "D-PSGD": 0.4,
+        "AL-DSGD, three graphs": 0.4,
+        "all-reduce": 0.2,
+    },
     "resnet_small, alone": {"no exchange": 0.4},
     "cnn, alone": {"no exchange": 0.4},
     "fashionmnist, identical": {
