@@ -10,7 +10,7 @@ What:     the released code's D-PSGD uses two matchings in turn and leaves worke
 Alone:    one worker with all the images reaches 79.8 % (mid, ResNet, 20 epochs; ``alone``).
 Command:  python -m experiments.baseline_audit --data DIR
 Hardware: one CPU core; 120 runs of about 13 s each, 26 minutes (20 of them are shared with other experiments). mid:
-          30 runs of about 8 minutes, of which 15 are those of ``final_accuracy``; not all of them run yet.
+          30 runs of about 9 minutes, of which 15 are those of ``final_accuracy``; not all of them run yet.
 Expect:   the released schedule leaves workers 1, 5 and 7 of the 53.8 % graph, and 0 and 4 together at 100 %, behind;
           the gain over real D-PSGD is smaller than over the released schedule.
 """

@@ -4,7 +4,7 @@ What:     D-PSGD, AL-DSGD with three graphs and all-reduce with GroupNorm in pla
           rate; 8 workers on the paper's 53.8 % graph, five seeds. No policy of statistics is mixed into any model.
           mid: all of CIFAR-10, an eight-layer ResNet, 12 epochs.
 Command:  python -m experiments.groupnorm --preset mid --data DIR
-Hardware: one CPU core; mid: 15 runs of about 8 minutes.
+Hardware: one CPU core; mid: 15 runs of about 10 minutes.
 Expect:   where BatchNorm does not matter, what ``final_accuracy`` finds: no gain of leaders, and one of all-reduce. An
           interval above zero for leaders would mean that what is found there hangs on BatchNorm.
 """

@@ -10,7 +10,8 @@ What:     every method in every setting that preset mid compares, over a grid of
           D-PSGD's rate serves every method, as in the paper; each one's own is in ``experiments.rates``.
 Alone:    one worker with all the images reaches 79.8 % (ResNet, 20 epochs) and 63.3 % (three convolutions, 12).
 Command:  python -m experiments.own_rates --preset mid --data DIR
-Hardware: one CPU core; 622 runs: 378 of about 3 s on Fashion-MNIST, the rest on CIFAR-10, of 1 to 10 minutes.
+Hardware: one CPU core; 622 runs: 378 of about 3 s on Fashion-MNIST, the rest on CIFAR-10, of half a minute
+          to 16 minutes.
 Expect:   each best rate lies inside its grid; a test compares it with the one that is used.
 """
 

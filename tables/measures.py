@@ -14,10 +14,11 @@ from aldsgd.statistics import MIN_PAIRS, Interval, over_seeds, paired_by_seed, v
 from aldsgd.theory import records
 from experiments.rates import OWN_RATES, SHARED
 from experiments.scales import TWICE
+from tables.base import scaled
 from tables.compared import RELEASED
 from tables.experiments import target_of
 from tables.links import at_equal_bytes, first_reached
-from tables.primary import NO_GAIN, ON_MATCHA, ONE, THREE, gain_of_leaders
+from tables.primary import NO_GAIN, ON_MATCHA, ONE, THREE, gain_of_leaders, unseen
 from tables.query import Experiment, Runs, Unmeasured
 
 #: Problems of ``experiments.theory_rate``, in words.
@@ -47,7 +48,9 @@ class Measure:
     @property
     def unseen(self) -> bool:
         """Whether the claim lies above the most that could have been seen."""
-        return self.claimed is not None and self.ceiling is not None and 100 * self.ceiling.high < self.claimed[0]
+        return (
+            self.claimed is not None and self.ceiling is not None and unseen(self.claimed[0], scaled(self.ceiling, 100))
+        )
 
 
 def judge(measure: Measure, interval: Interval | None, preset: str | None) -> str:

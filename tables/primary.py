@@ -123,6 +123,11 @@ def corrected(differences: Mapping[str, Interval | None]) -> dict[str, float]:
     return holm(measured, len(PRIMARY))
 
 
+def unseen(claimed: float | None, most: Interval | None) -> bool:
+    """Whether a claim (points) lies above the most (points) that could have been seen, measured with enough seeds."""
+    return claimed is not None and most is not None and most.n >= MIN_PAIRS and most.high < claimed
+
+
 def word(
     one: Primary, difference: Interval | None, p: float | None, most: Interval | None, gain: Interval | None = None
 ) -> str:
@@ -134,7 +139,7 @@ def word(
     said = ("better" if difference.mean > 0 else "worse") if p < LEVEL else "no difference shown"
     if said == "better" and gain is not None and verdict(gain) != "better":
         return NO_GAIN
-    if said != "better" and one.claimed is not None and most is not None and most.high < one.claimed:
+    if said != "better" and unseen(one.claimed, most):
         said += "; the claim could not have been seen"
     return said
 

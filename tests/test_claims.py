@@ -65,8 +65,8 @@ def test_what_a_verdict_needs(interval, preset, word):
 
 
 def test_a_claim_above_what_perfect_mixing_gains_could_not_have_been_seen():
-    low, high = Interval(0.034, 0.005, 5), Interval(0.05, 0.01, 5)
-    for ceiling, unseen in ((low, True), (high, False), (None, False)):
+    low, high, few = Interval(0.034, 0.005, 5), Interval(0.05, 0.01, 5), Interval(0.034, 0.005, 4)
+    for ceiling, unseen in ((low, True), (high, False), (few, False), (None, False)):
         measure = Measure("", OPEN, None, claimed=(5.5, 5.8), ceiling=ceiling)
         said = "at mid scale: no difference shown" + "; the claim could not have been seen" * unseen
         assert judge(measure, OPEN, "mid") == said
