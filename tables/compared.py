@@ -77,15 +77,15 @@ def core_of(runs: Experiment, label: str) -> Runs:
 
 
 def at_rates(runs: Experiment, label: str) -> dict[str, Cell]:
-    """Columns of an experiment of preset mid: the rate, the gain over the core on the same graphs, and what each policy
-    of BatchNorm finds."""
+    """Columns of an experiment of preset mid: the rate, the gain over the core on the same graphs where a method has
+    one, and what each policy of BatchNorm finds."""
     if runs.preset != "mid":
         return {}
     own, unit = runs.of(label), Unit.of(runs)
-    found = {
-        "learning rate": Cell(own[0].run.config["lr"], "{:g}".format),
-        "worst, less its core's on the same graphs": unit.gain(own.less(core_of(runs, label), "worst")),
-    }
+    found = {"learning rate": Cell(own[0].run.config["lr"], "{:g}".format)}
+    if any(core_of(runs, other) for other in runs.labels):
+        gain = own.less(core_of(runs, label), "worst")
+        found["worst, less its core's on the same graphs"] = unit.gain(gain)
     for column, title in (
         ("fresh_worst", "worst worker, statistics anew"),
         ("fresh_mean", "mean worker, statistics anew"),
