@@ -31,10 +31,11 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
 def traffic(axes: Axes, experiment: Experiment, shown: Runs) -> list[str]:
     """Panel (a): accuracy against the megabytes sent, of twice the epochs dotted; returns what the reader must know."""
     labels, longer = shown.variants, experiment.under(TWICE)
+    dotted = {label: again for label in labels if (again := longer.select(variant=label))}
     for place, label in enumerate(labels):
         sent(axes, place, label, shown.select(variant=label), of=len(labels))
-        if again := longer.select(variant=label):
-            sent(axes, place, label, again, of=len(labels), linestyle=":")
+        if label in dotted:
+            sent(axes, place, label, dotted[label], of=len(labels), linestyle=":")
     target = 100 * target_of(experiment, shown.labels[0]) if shown else np.nan
     if np.isfinite(target):
         axes.axhline(target, color="0.4", linewidth=0.6)
@@ -45,7 +46,7 @@ def traffic(axes: Axes, experiment: Experiment, shown: Runs) -> list[str]:
     axes.set(xlabel="sent by all workers (MB)", ylabel="mean worker's test accuracy (%)")
     axes.set_title("(a) accuracy against traffic")
     within_percent(axes)
-    return ["(a) dotted: twice the epochs"] * any(longer.select(variant=label) for label in labels)
+    return ["(a) dotted: twice the epochs"] * bool(dotted)
 
 
 def sent(axes: Axes, place: int, label: str, runs: Runs, **other) -> None:

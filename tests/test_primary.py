@@ -256,6 +256,16 @@ def test_what_is_not_measured_counts_in_the_correction(tmp_path):
     assert word(PRIMARY[0], None, None, None) == "not measured"
 
 
+def test_a_ceiling_of_few_seeds_decides_nothing():
+    """Below the claim it says "could not have been seen" only with as many seeds as a difference needs."""
+    [claim] = [one for one in PRIMARY if one.name == "P2"]
+    none, low = Interval(0.0, 0.01, 5), Interval(0.03, 0.01, 5)
+    assert low.high < claim.claimed
+    assert word(claim, none, 0.9, low) == "no difference shown; the claim could not have been seen"
+    assert word(claim, none, 0.9, Interval(0.03, 0.01, 4)) == "no difference shown"
+    assert word(claim, none, 0.9, Interval(0.05, 0.01, 5)) == "no difference shown"
+
+
 def test_a_smaller_loss_is_no_gain(made_up):
     """Where what is compared are gains, ours must be one itself."""
     larger, none, some = Interval(0.03, 0.01, 5), Interval(0.01, 0.02, 5), Interval(0.03, 0.02, 5)
