@@ -99,6 +99,8 @@ def key(config: Mapping) -> str:
 
 # (path, what tells whether its files changed) -> the run, for all stores of this process.
 _READ: dict[Path, tuple[tuple, Run]] = {}
+# (folder, what tells whether it changed) -> key -> JSON files of that key.
+_INDEX: dict[Path, tuple[tuple, dict[str, list[Path]]]] = {}
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -121,7 +123,6 @@ class RunStore:
     def __init__(self, root):
         self.root = Path(root)
         self.folder = self.root / "runs"
-        self._index: tuple[tuple, dict[str, list[Path]]] | None = None
 
     def stem(self, config: Mapping) -> str:
         """File name without suffix: data set, method and key."""
@@ -162,8 +163,8 @@ class RunStore:
         """key -> JSON files of that key, as long as the folder has not changed."""
         try:
             state = _state(self.folder)
-            if self._index and self._index[0] == state:
-                return self._index[1]
+            if self.folder in _INDEX and _INDEX[self.folder][0] == state:
+                return _INDEX[self.folder][1]
             names = sorted(os.listdir(self.folder))
         except OSError:
             return {}
@@ -171,7 +172,8 @@ class RunStore:
         for name in names:
             if match := re.fullmatch(r".*-([0-9a-f]{12})\.json", name):
                 found.setdefault(match[1], []).append(self.folder / name)
-        self._index = (state, found) if _settled(state) else None
+        if _settled(state):
+            _INDEX[self.folder] = (state, found)
         return found
 
     def _read(self, path: Path) -> Run | None:

@@ -41,7 +41,7 @@ class Run:
                 f"{self.csv} cannot be read ({error}): delete it and its JSON, and train it again"
             ) from None
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Names of the task's metrics, the one that tables show first."""
         return tuple(
@@ -80,6 +80,12 @@ class Run:
     def workers(self) -> pd.DataFrame:
         """Rows of the single workers, one per epoch and worker, without the columns of the network."""
         return self._part(lambda worker: worker < self.config.get("workers", np.inf), self._of_workers)
+
+    @cached_property
+    def final_workers(self) -> pd.DataFrame:
+        """The rows of ``workers`` at the last epoch, one per worker."""
+        workers = self.workers
+        return workers[workers["epoch"] == workers["epoch"].max()]
 
     @property
     def centres(self) -> pd.DataFrame:

@@ -114,7 +114,7 @@ def degrees(graph: str, workers: int) -> np.ndarray:
 
 def by_degree(run: Run) -> pd.DataFrame:
     """``worker``, ``degree`` in graph A and final ``accuracy`` of a run's workers."""
-    last = run.workers[run.workers["epoch"] == run.workers["epoch"].max()]
+    last = run.final_workers
     own = degrees(run.config["graph"], run.config["workers"])[last["worker"].to_numpy()]
     return pd.DataFrame({"worker": last["worker"], "degree": own, "accuracy": last[f"test_{run.metrics[0]}"]})
 

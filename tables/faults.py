@@ -32,7 +32,7 @@ def cells(runs: Experiment) -> Cells:
 
 def honest(run: Run, faulty, which: str = "mean") -> float:
     """Final accuracy of the mean or the worst of the workers that are not ``faulty``."""
-    last = run.workers[run.workers["epoch"] == run.workers["epoch"].max()]
+    last = run.final_workers
     found = last.loc[~last["worker"].isin(faulty), f"test_{run.metrics[0]}"]
     return float(found.mean() if which == "mean" else found.min())
 

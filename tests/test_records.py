@@ -69,6 +69,7 @@ def test_round_trip(tmp_path):
     assert run.network["logical_bytes"].tolist() == [2**40, 2**41]
     assert run.network["consensus_distance"].tolist() == [1e-17 * math.pi] * 2
     assert run.workers["worker"].tolist() == [0, 1, 0, 1]
+    assert run.final_workers[["epoch", "worker"]].to_numpy().tolist() == [[2, 0], [2, 1]]
     assert run.workers["train_loss"].tolist() == [1 / 3, 1 / 3 + 1] * 2
     assert "worker" not in run.network
     assert not {"rounds", "worst_accuracy", "seconds_compute"} & set(run.workers)
