@@ -2,7 +2,7 @@
 
 What:     the released code's D-PSGD uses two matchings in turn and leaves workers isolated. Here that schedule and all
           matchings, under D-PSGD and under AL-DSGD; different and same initial models; one graph and two in turn; at
-          53.8 % (all eight combinations) and at 100 % (different initial models). Per-worker accuracy, the isolated
+          53.8 % (all sixteen combinations) and at 100 % (different initial models). Per-worker accuracy, the isolated
           workers marked. Two graphs alternate over the global step.
           cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). mid: the released schedule alone and with
           leaders, D-PSGD, and AL-DSGD with three graphs at 53.8 % from different and from equal initial models, all at

@@ -6,7 +6,7 @@ What:     D-PSGD, AL-DSGD with three graphs and all-reduce with GroupNorm in pla
 Command:  python -m experiments.groupnorm --preset mid --data DIR
 Hardware: one CPU core; mid: 15 runs of about 10 minutes.
 Expect:   where BatchNorm does not matter, what ``final_accuracy`` finds: no gain of leaders, and one of all-reduce. An
-          interval above zero for leaders would mean that what is found there hangs on BatchNorm.
+          interval above zero for leaders would mean that what is found there hangs on BatchNorm, or on its 20 epochs.
 """
 
 from experiments.rates import at_own_rates

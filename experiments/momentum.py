@@ -7,7 +7,8 @@ What:     D-PSGD and AL-DSGD, each with one and with three graphs, and all-reduc
           D-PSGD gains as much from three graphs, it is; if AL-DSGD is still better on the same three, it is the
           leaders'.
           "First grid": the named comparison as it was first made, when D-PSGD's rate was the best of a grid up to 0.16
-          and AL-DSGD's of one up to 0.64. The same grid for all was tried after those runs, and is what counts.
+          and AL-DSGD's of one up to 0.64. The same grid for all, and each rate within a point of the best at all
+          epochs, were tried after those runs, and are what counts.
           mid: all of CIFAR-10, an eight-layer ResNet, 12 epochs.
 Alone:    one worker with all the images reaches 79.8 % without momentum (ResNet, 20 epochs; ``alone``).
 Command:  python -m experiments.momentum --preset mid --data DIR

@@ -1,4 +1,4 @@
-"""Claim: in preset mid each method has the learning rate that is best for it, chosen before any comparison.
+"""Claim: in preset mid each method has the learning rate that is best for it, chosen without the test images.
 
 What:     every method in every setting that preset mid compares, over a grid of at least four rates; one seed (100)
           that no experiment uses. The rule: the largest mean worker accuracy at the last epoch on 5,000 images held out

@@ -74,6 +74,7 @@ class Numbers:
         led = "AL-DSGD, three graphs"
         found["gain under momentum"] = partial(self.gain, "momentum", led, LESS)
         found["gain under momentum, first grid"] = partial(self.gain, "momentum", f"{led}, first grid", LESS)
+        found["gain under momentum, D-PSGD's rate"] = partial(self.gain, "momentum", f"{led}, D-PSGD's rate", LESS)
         found["Holm's p under momentum, first grid"] = self.first_grid
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}

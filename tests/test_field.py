@@ -148,5 +148,10 @@ def test_the_numbers_of_the_paragraph_stand_in_its_tables():
     assert list(map(int, said.groups())) == counted
     lost = re.search(r"(\d+) of (\d+) comparisons with the best drift corrector", " ".join(paragraph.split()))
     assert list(map(int, lost.groups())) == [(answers[~plain] == "no, it costs").sum(), (~plain).sum()]
+    clear = tables[0].rows["p of the mean, Holm"].map(lambda cell: cell.value < 0.05)
+    left = [(clear & plain & (answers == "yes")).sum()]
+    left += [(clear & part & (answers == "no, it costs")).sum() for part in (plain, ~plain)]
+    said = re.findall(r"corrected: (?:(\d+) and )?(\d+)", paragraph)
+    assert [int(count) for pair in said for count in pair if count] == left
     bests = re.findall(r"Gb/s (.+?) reaches most", tables[1].caption)
     assert bests == ["all-reduce, momentum"] * 3
