@@ -117,11 +117,22 @@ def p_value(difference: Interval) -> float:
 def holm(p: Mapping[str, float], tests: int | None = None) -> dict[str, float]:
     """Holm's step-down correction (Holm 1979): name -> corrected p, for ``tests`` hypotheses of which these are known.
 
-    Those that are not known count as if they had the largest p, so that a correction never becomes stricter later.
+    Those that are not known count as if they had the largest p, so that a correction never becomes stricter later. A
+    NaN counts so as well, and stays one.
     """
-    ordered, found, least = sorted(p, key=p.__getitem__), {}, 0.0
+    known = {name: value for name, value in p.items() if not math.isnan(value)}
+    found, least = dict.fromkeys(p, math.nan), 0.0
     total = len(p) if tests is None else tests
-    for place, name in enumerate(ordered):
-        least = max(least, min(1.0, (total - place) * p[name]))
+    for place, name in enumerate(sorted(known, key=known.__getitem__)):
+        least = max(least, min(1.0, (total - place) * known[name]))
         found[name] = least
     return found
+
+
+def corrected(differences: Mapping[str, Interval | None], tests: int | None = None) -> dict[str, float]:
+    """Holm's corrected p of every paired difference with enough seeds for a word.
+
+    The others count in the number of hypotheses, ``tests``, which is that of all differences where none is given.
+    """
+    measured = {name: p_value(one) for name, one in differences.items() if one is not None and one.n >= MIN_PAIRS}
+    return holm(measured, len(differences) if tests is None else tests)

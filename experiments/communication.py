@@ -4,7 +4,8 @@ What:     logical bytes, rounds and modelled time until the mean worker reaches 
           and 100 Gb/s and latencies of 5, 50 and 500 us (repriced from the recorded messages; nothing is trained again
           for a link). One exchange (released order) against two (printed order), against ring all-reduce, which sends
           14 models a step over all 8 workers where gossip on a ring of degree 2 sends 16: slightly more.
-          The target: 95 % of the final mean accuracy of D-PSGD on the same graph, mean over the seeds.
+          The target: 95 % of the mean accuracy of D-PSGD on the same graph at the last test on the samples that are
+          tested during training, mean over the seeds.
           cpu: as ``convergence`` (CIFAR-10 cut to 6,000 images, 8 epochs). mid: the runs of ``convergence``, and MATCHA
           at twice the epochs, for accuracy at equal bytes. paper: 200 epochs of all of it.
 Alone:    one worker with all the images reaches 79.8 % (mid, ResNet, 20 epochs; ``alone``).

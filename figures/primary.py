@@ -8,32 +8,27 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.common import ends, script
-from tables.primary import PRIMARY, corrected, needed, word
+from tables.primary import PRIMARY, decisions, needed
 
 OURS, CEILING, CLAIMED = "black", "0.55", style.ALERT
 
 
 def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path]:
     """Draw the figure from the store; returns the files written. Comparisons not yet measured have an empty line."""
-    source = needed(results)
-    differences = {one.name: one.difference(source) for one in PRIMARY}
-    ceilings = [one.most(source) for one in PRIMARY]
-    adjusted = corrected(differences)
+    decided = decisions(needed(results))
     places = np.arange(len(PRIMARY))
     with style.sheet(width):
         fig, ((axes,),) = style.grid(1, 1, 3.9, 6.2)
-        mean, half = ends(ceilings)
+        mean, half = ends([found.most for found in decided.values()])
         axes.errorbar(mean, places + 0.18, xerr=half, color=CEILING, marker="|", markersize=8,
                       markeredgecolor=CEILING, linestyle="none")  # fmt: skip
-        mean, half = ends(list(differences.values()))
+        mean, half = ends([found.difference for found in decided.values()])
         axes.errorbar(mean, places - 0.12, xerr=half, color=OURS, marker="o", markersize=5, linestyle="none")
         claimed = [np.nan if one.claimed is None else 100 * one.claimed for one in PRIMARY]
         axes.plot(claimed, places - 0.12, color=CLAIMED, marker="D", markersize=4.5, linestyle="none")
         axes.axvline(0, color="0.4", linewidth=0.6)
         names, room = [], 1.5 if style.narrow() else 3.2
-        for one in PRIMARY:
-            p = adjusted.get(one.name)
-            said = word(one, differences[one.name], p, None, one.gain(source))
+        for one, (_, _, p, said) in decided.items():
             said += "" if p is None else f", Holm's p {p:.2g}"
             parts = f"{one.name} ({one.claim}): {said}", one.text
             names.append("\n".join(style.wrapped(part, style.SMALLEST, room) for part in parts))

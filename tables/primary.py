@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from aldsgd.statistics import MIN_PAIRS, Interval, holm, over_seeds, p_value, paired_by_seed, verdict
+from aldsgd.statistics import MIN_PAIRS, Interval, corrected, over_seeds, p_value, paired_by_seed, verdict
 from experiments.rates import OWN_RATES
 from experiments.scales import TWICE
 from tables.base import Cell, Estimate, Table, plus_minus, scaled, table
@@ -115,12 +115,6 @@ def needed(root: Path) -> Source:
     """The experiments that the comparisons need; those of another preset than mid count as not run."""
     found = {name: experiment(root, name) for name in sorted({n for one in PRIMARY for n in one.experiments})}
     return {name: runs if runs.preset == "mid" else Unmeasured(name) for name, runs in found.items()}
-
-
-def corrected(differences: Mapping[str, Interval | None]) -> dict[str, float]:
-    """Holm's corrected p of every comparison with enough seeds; those not measured count in the number of tests."""
-    measured = {name: p_value(i) for name, i in differences.items() if i is not None and i.n >= MIN_PAIRS}
-    return holm(measured, len(PRIMARY))
 
 
 def unseen(claimed: float | None, most: Interval | None) -> bool:

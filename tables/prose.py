@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from aldsgd.errors import ConfigError
-from aldsgd.statistics import Interval, paired_by_seed
+from aldsgd.statistics import Interval, corrected, paired_by_seed
 from aldsgd.theory import records
 from aldsgd.watching import duration
 from experiments.proposal import PROPOSED
@@ -128,7 +128,7 @@ class Numbers:
         source = primary.needed(self.root)
         differences = {one.name: one.difference(source) for one in primary.PRIMARY}
         differences["P8"] = self.cell("momentum", "AL-DSGD, three graphs, first grid", LESS).value
-        return f"{primary.corrected(differences)['P8']:.3f}"
+        return f"{corrected(differences)['P8']:.3f}"
 
     def loss(self, name: str, row: str, column: str) -> str:
         """The negative of a difference, "0.14 ± 0.13"."""

@@ -14,7 +14,8 @@ from aldsgd.statistics import Interval, by_seed, mean_interval, paired_by_seed
 from baselines.registry import VARIANTS, method_fields, variant_of
 
 #: What each run had reached at its last epoch, of the first metric of its task: fractions, ||X - JX||^2/n, logical
-#: bytes / 10^6, modelled computation plus communication; area is the mean over the tested epochs of the mean worker;
+#: bytes / 10^6, modelled computation plus communication; area is the mean over the tested epochs of the mean worker,
+#: curve_end what its curve ends at, on the samples of the curve;
 #: under a further policy of BatchNorm, or on each worker's own labels, NaN where the run was not tested so.
 VALUES = {
     **{which: lambda run, which=which: run.final[f"{which}_{run.metrics[0]}"]
@@ -23,6 +24,7 @@ VALUES = {
     "megabytes": lambda run: run.final["logical_bytes"] / 1e6,
     "seconds": lambda run: run.final["modelled_compute_s"] + run.final["modelled_communication_s"],
     "loss": lambda run: run.final["train_loss"],
+    "curve_end": lambda run: float(run.curve[f"mean_{run.metrics[0]}"].iloc[-1]) if len(run.curve) else np.nan,
     "area": lambda run: float(run.network[f"mean_{run.metrics[0]}"].mean()),
     **{f"{policy}_{which}": lambda run, column=f"{policy}_{which}": run.final.get(f"{column}_{run.metrics[0]}", np.nan)
        for policy in ("own", "fresh") for which in ("worst", "mean", "best", "averaged")},

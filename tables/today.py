@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aldsgd.statistics import Interval, holm, p_value, verdict
+from aldsgd.statistics import Interval, corrected, verdict
 from tables.base import (
     PERCENT,
     REFERENCE,
@@ -115,7 +115,7 @@ def leaders_today(root: Path) -> Table:
     found = sorted(
         (c for c in comparisons(root) if c.ours.less(c.theirs, "mean") is not None), key=lambda c: c.question[:3]
     )
-    corrected = holm({str(i): p_value(c.ours.less(c.theirs, "mean")) for i, c in enumerate(found)})
+    p = corrected({str(i): c.ours.less(c.theirs, "mean") for i, c in enumerate(found)})
     rows = [
         {
             "does AL-DSGD add anything": f"{c.question}: {c.where}",
@@ -128,7 +128,7 @@ def leaders_today(root: Path) -> Table:
                 )
             },
             "rates": " and ".join(f"{runs[0].run.config['lr']:g}" for runs in (c.ours, c.theirs)),
-            "p of the mean, Holm": Cell(corrected[str(i)], number),
+            "p of the mean, Holm": Cell(p.get(str(i)), number),
             "answer": answer(c.ours.less(c.theirs, "mean")),
         }
         for i, c in enumerate(found)

@@ -164,7 +164,9 @@ def test_methods_are_held_to_one_target_and_one_reference_whatever_graphs_and_ep
     runs = Experiment(ROOT / "results", "communication")
     assert {"D-PSGD", "D-PSGD, three graphs", "AL-DSGD, three graphs", "MATCHA, twice the epochs"} <= set(runs.labels)
     (target,) = {target_of(runs, label) for label in runs.labels}
-    assert target == pytest.approx(0.95 * runs.of("D-PSGD").interval("mean").mean)
+    # The tests before the last one are on other images.
+    curves = [entry.run.network["mean_accuracy"] for entry in runs.of("D-PSGD")]
+    assert target == pytest.approx(0.95 * sum(curve.iloc[-2] for curve in curves) / len(curves))
     sooner = Experiment(ROOT / "results", "convergence")
     expected = sooner.of("AL-DSGD, three graphs").less(sooner.of("D-PSGD"), "area")
     rows = paper_tables.table("convergence", ROOT / "results").rows.set_index("convergence")

@@ -1,6 +1,5 @@
 """The eight primary comparisons, computed again with pandas and SciPy alone, and Holm's correction over them."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy import stats
 import paper_tables
 from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
-from aldsgd.statistics import Interval
+from aldsgd.statistics import Interval, corrected
 from baselines.registry import VARIANTS
 from experiments.rates import OWN_RATES
 from experiments.scales import TWICE
@@ -19,8 +18,9 @@ from figures import primary as figure
 from tables.base import Estimate
 from tables.claims import judge, render
 from tables.measures import Measure
-from tables.primary import NO_GAIN, PRIMARY, corrected, needed, primary, then_and_now, word
+from tables.primary import NO_GAIN, PRIMARY, needed, primary, then_and_now, word
 from tables.prose import Numbers
+from tests.second import area, last, read, series
 
 ROOT = Path(__file__).parents[1]
 MAIN = ("D-PSGD", "MATCHA", "all-reduce", "AL-DSGD on D-PSGD", "AL-DSGD, three graphs", "AL-DSGD on MATCHA")
@@ -83,32 +83,6 @@ def made_up(tmp_path_factory) -> Path:
     return root
 
 
-def read(root: Path, name: str) -> pd.DataFrame:
-    """A row per complete run of an experiment: its listing, its configuration, and its network rows."""
-    listing = json.loads((root / "experiments" / f"{name}.json").read_text())
-    rows = []
-    for entry in listing["runs"]:
-        for path in (root / "runs").glob(f"*-{entry['key']}.csv"):
-            config = json.loads(path.with_suffix(".json").read_text())["config"]
-            curve = pd.read_csv(path)
-            rows.append({**config, **entry, "curve": curve[curve["worker"].isna()].reset_index(drop=True)})
-    return pd.DataFrame(rows)
-
-
-def series(frame: pd.DataFrame, value, **fields) -> pd.Series:
-    for name, wanted in fields.items():
-        frame = frame[frame[name] == wanted]
-    return frame.set_index("seed")["curve"].map(value).sort_index()
-
-
-def last(column):
-    return lambda curve: curve[column].iloc[-1]
-
-
-def area(curve: pd.DataFrame) -> float:
-    return curve["mean_accuracy"].mean()
-
-
 def by_hand(root: Path) -> dict[str, tuple[float, float, float, float]]:
     """name -> (difference, lower and upper end, p), of what has five seeds in preset mid."""
     found, measured = {}, {name for name, runs in needed(root).items() if runs.preset == "mid"}
@@ -166,7 +140,7 @@ def agree(root: Path) -> set[str]:
     """Both computations give the same; the names of what was compared."""
     expected, source = by_hand(root), needed(root)
     differences = {one.name: one.difference(source) for one in PRIMARY}
-    adjusted = corrected(differences)
+    adjusted = corrected(differences, len(PRIMARY))
     assert set(adjusted) == set(expected)
     order = sorted(expected, key=lambda name: expected[name][3])
     for place, name in enumerate(order):
@@ -248,7 +222,7 @@ def test_what_is_not_measured_counts_in_the_correction(tmp_path):
     write_experiment(tmp_path, "momentum", "mid", runs, dict.fromkeys(("D-PSGD", "AL-DSGD, three graphs"), OWN_RATES))
     source = needed(tmp_path)
     differences = {one.name: one.difference(source) for one in PRIMARY}
-    adjusted = corrected(differences)
+    adjusted = corrected(differences, len(PRIMARY))
     assert list(adjusted) == ["P8"]
     plain, ours = (read(tmp_path, "momentum").query(f"method == '{m}'") for m in ("dpsgd", "aldsgd"))
     p = stats.ttest_rel(series(ours, last("worst_accuracy")), series(plain, last("worst_accuracy"))).pvalue

@@ -10,6 +10,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.statistics import (
     Interval,
     by_seed,
+    corrected,
     holm,
     mean_interval,
     p_value,
@@ -140,3 +141,13 @@ def test_p_values_and_holm_are_those_of_the_textbook():
         {"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.5}
     )
     assert holm({"a": 0.01, "b": 0.3}, tests=8) == pytest.approx({"a": 0.08, "b": 1.0})
+    for order in ("ab?", "?ab", "a?b"):  # wherever a NaN stands
+        found = holm({name: {"a": 0.01, "b": 0.02, "?": float("nan")}[name] for name in order})
+        assert (found["a"], found["b"]) == pytest.approx((0.03, 0.04)) and np.isnan(found["?"])
+
+
+def test_only_differences_with_enough_seeds_are_corrected():
+    clear, few = Interval(0.3, 0.1, 5), Interval(0.3, 0.1, 4)
+    p = p_value(clear)
+    assert corrected({"clear": clear, "few": few, "none": None}) == pytest.approx({"clear": 3 * p})
+    assert corrected({"clear": clear}, tests=8) == pytest.approx({"clear": 8 * p})
