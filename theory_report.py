@@ -3,8 +3,8 @@
     python theory_report.py            write THEORY.md from results/theory
     python theory_report.py --check    fail unless THEORY.md is exactly what the tables say (the check of CI)
 
-Verdicts are computed by the rules in tables/theory_mixing.py and theory_training.py, nowhere else; torch is never
-imported. To add a statement, append it to the list of its script there.
+Verdicts are computed by the rules in tables/theory_*.py, nowhere else; torch is never imported. To add a statement,
+append it to the list of its script there.
 """
 
 import argparse

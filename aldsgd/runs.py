@@ -48,6 +48,12 @@ class Run:
             name.removeprefix("test_") for name in self._cells[0] if name.startswith("test_") and name != "test_loss"
         )
 
+    def higher_is_better(self, metric: str) -> bool:
+        """Whether more of a metric is better, as its task says; runs recorded before tasks did so tell it by their
+        worst and their best worker."""
+        said = self.meta.get("extra", {}).get("more_is_better", {}).get(metric)
+        return not self.final[f"worst_{metric}"] > self.final[f"best_{metric}"] if said is None else said
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """Every row of the CSV, blanks as NaN; ``worker`` is a nullable integer."""

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 
 from aldsgd.data import normalise
-from aldsgd.errors import ConfigError
 from aldsgd.network import mean_row
 from aldsgd.theory.trajectories import Objective, curvature
 from experiments.command import command
@@ -88,8 +87,6 @@ def one_run(label: str, config: RunConfig, data: str | None) -> list[list[dict]]
 
 def tables(options) -> dict[str, pd.DataFrame]:
     torch.set_num_threads(1)
-    if options.preset == "cpu" and not LEADERS:
-        raise ConfigError("no rate has been chosen; run python -m experiments.leader_rates")
     rows = []
     for seed in options.seeds:
         for label, config in configurations(options.preset, seed).items():

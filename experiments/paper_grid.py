@@ -69,8 +69,8 @@ Line = tuple[int, str, RunConfig]
 
 def grid(preset: str, precision: str = "float32") -> list[Line]:
     """Every run in order. Raises ConfigError for a preset other than smoke and paper."""
-    if preset == "cpu":
-        raise ConfigError("the grid is the paper's setting and has no preset cpu; use smoke or paper")
+    if preset not in ("smoke", "paper"):
+        raise ConfigError(f"the grid is the paper's setting and has no preset {preset}; use smoke or paper")
     found, seen = [], set()
     for number, stage in enumerate(STAGES, 1):
         for seed in stage.seeds:

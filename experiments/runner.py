@@ -324,6 +324,7 @@ def train_run(
                 "captured": trainer.stepper.captured,
                 "deterministic": execution.deterministic or not world.device.startswith("cuda"),
                 "parameters": trainer.workers.parameters.shape[1],
+                "more_is_better": dict(trainer.task.metrics),
                 "steps_per_epoch": trainer.steps,
                 "mixing": trainer.algorithm.description(),
                 "content": {"data": content_hash(trainer.data), "exchanges": trainer.identity()["exchanges"]},

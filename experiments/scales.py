@@ -89,7 +89,7 @@ TWICE = "twice the epochs"
 def twice(config: RunConfig) -> RunConfig:
     """The same run at twice the epochs, with the drops of the rate where they were."""
     drops = tuple((2 * epoch, factor) for epoch, factor in config.lr_drops)
-    return config.but(epochs=2 * config.epochs, lr_drops=drops, eval_every=config.eval_every)
+    return config.but(epochs=2 * config.epochs, lr_drops=drops)
 
 
 #: What the main comparison of preset mid trains.

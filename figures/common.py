@@ -40,7 +40,7 @@ def listed(values: Iterable) -> str:
 def curves(runs: Iterable[Run], column: str) -> pd.DataFrame:
     """One column of several runs: a row for each epoch that every run has tested on the samples of its curve, a column
     for each run."""
-    frames = [run.curve.set_index("epoch")[column].dropna() for run in runs]
+    frames = [run.curve.set_index("epoch")[column] for run in runs]
     return pd.concat(frames, axis=1, join="inner", keys=range(len(frames)))
 
 
@@ -109,10 +109,10 @@ def categories(
         (axes.axhline if flat else axes.axvline)(edge - 0.5, color="0.9", linewidth=0.5, zorder=0)
 
 
-def dots(axes: Axes, names: Sequence[str], intervals: Sequence[Interval | None], color=style.INK) -> None:
+def dots(axes: Axes, names: Sequence[str], intervals: Sequence[Interval | None]) -> None:
     """One row per name from the top, marker and horizontal interval."""
     mean, half = ends(intervals)
-    axes.errorbar(mean, np.arange(len(names)), xerr=half, color=color, marker="o", markersize=4.5, linestyle="none",
+    axes.errorbar(mean, np.arange(len(names)), xerr=half, color=style.INK, marker="o", markersize=4.5, linestyle="none",
                   elinewidth=1.2)  # fmt: skip
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)

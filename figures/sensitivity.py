@@ -13,7 +13,7 @@ from tables.query import Experiment, Runs
 from tables.rates import coefficient_maps, lr_grid
 
 TITLES = {"c": "(a) weights, released order", "p": "(b) force, printed order"}
-#: At most this share above chance counts as diverged: ten classes, 10 %.
+#: Accuracy below which a run counts as diverged: that of chance, ten classes, is 10 %.
 CHANCE = 0.15
 #: Points below the best that the colours tell apart.
 SHOWN = 10

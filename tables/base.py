@@ -1,7 +1,7 @@
 """What a table is made of: cells that hold numbers and know how they are written, captions, and the generic tables."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +57,11 @@ def table(caption: str, rows: list[dict]) -> Table:
 def number(value: float) -> str:
     """Three significant digits, and every digit before the point."""
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def largest(values: Mapping[Any, float]) -> Any:
+    """The name of the largest value, the first of equal ones; NaN, as of runs that diverged, lies below all others."""
+    return max(values, key=lambda name: -math.inf if math.isnan(values[name]) else values[name])
 
 
 def mean_only(interval: Interval | None) -> Cell:

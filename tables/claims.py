@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aldsgd.statistics import MIN_PAIRS, Interval
-from tables.base import Estimate, Table, plus_minus, scaled, setting, table
+from tables.base import UNKNOWN, Estimate, Table, plus_minus, scaled, setting, table
 from tables.measures import (
     Measure,
     Theory,
@@ -22,6 +22,7 @@ from tables.measures import (
     slopes,
     sooner,
     sparse_gain,
+    word_of,
 )  # fmt: skip
 from tables.primary import needed as primary_needs
 from tables.primary import primary
@@ -79,12 +80,12 @@ CLAIMS = (
 
 def only_released(measure: Measure, preset: str | None) -> str:
     """Whether there is a gain over the released schedule and none over D-PSGD."""
-    words = [judge(measure, interval, preset) for interval in (measure.real, measure.released)]
-    if measure.counted is not None or any(word.endswith(("not measured", "no conclusion")) for word in words):
+    words = [word_of(measure, interval, preset) for interval in (measure.real, measure.released)]
+    if measure.counted is not None or {UNKNOWN, "no conclusion"} & set(words):
         return "-"
-    if any(word.startswith("open") for word in words):
+    if "open" in words:
         return "open"
-    real, released = (word == "holds" or word.split(";")[0].endswith("scale: better") for word in words)
+    real, released = (word == "better" for word in words)
     return "yes" if released and not real else ("no" if real else "no, against neither")
 
 
@@ -161,7 +162,7 @@ def overview(root: Path) -> Table:
                 "against D-PSGD, or the one named": first.shown or cell_of(first, first.real) if first else "-",
                 "against the released schedule": cell_of(first, first.released) if first else "-",
                 "verdict": judge(first, first.real, preset) if first else "not measured",
-                "command": commands(claim, preset) or "-",
+                "command": commands(claim, preset),
             }
         )
     caption = (

@@ -1,6 +1,6 @@
 """Tables in which every label has a row, beside D-PSGD under the same condition."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -143,13 +143,13 @@ def times(own: Runs, other: Runs) -> float | None:
     return sum(ours[seed] for seed in seeds) / sum(theirs[seed] for seed in seeds) if seeds else None
 
 
-def mean_gain(runs: Runs, ours: str, theirs: str, conditions: Iterable[int] | None = None) -> Interval | None:
+def mean_gain(runs: Runs, ours: str, theirs: str) -> Interval | None:
     """The worst worker's gain of one method over another: mean over the conditions for each seed, then over seeds.
 
-    conditions: numbers; None: all that ``runs`` has. None where a condition or all seeds in common are missing.
+    None where a condition or all seeds in common are missing.
     """
     gains = []
-    for number in runs.conditions if conditions is None else conditions:
+    for number in runs.conditions:
         a, b = (runs.select(variant=name, condition=number).values("worst") for name in (ours, theirs))
         gains.append({seed: a[seed] - b[seed] for seed in set(a) & set(b)})
     seeds = set.intersection(*map(set, gains)) if gains and ours != theirs else set()

@@ -16,7 +16,7 @@ import numpy as np
 from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
 from aldsgd.runs import Run
-from aldsgd.statistics import by_seed, mean_interval, paired_by_seed
+from aldsgd.statistics import MIN_PAIRS, by_seed, mean_interval, paired_by_seed
 from baselines.registry import variant_of
 from tables.base import Cell, Table, Unit, table
 
@@ -125,7 +125,7 @@ def common_end(selections: Sequence[Selection], axis: str) -> float:
 def value_at(run: Run, column: str, axis: str, x: float) -> float:
     """A column at x: at the end of the run, or on the line between two tests of its curve; NaN before the first."""
     whole = x == AXES[axis](run.network)[-1]
-    rows = (run.network if whole else run.curve).dropna(subset=[column])
+    rows = run.network if whole else run.curve
     return float(np.interp(x, AXES[axis](rows), rows[column], left=np.nan))
 
 
@@ -139,7 +139,7 @@ def compared(selections: Sequence[Selection], axis: str = "epochs", metric: str 
     selections = distinct(selections)
     columns, x = columns_of(selections, metric), common_end(selections, axis)
     named = columns[0].partition("_")[2]
-    unit, rows = Unit(named, higher(selections, named)), []
+    unit, rows = Unit(named, selections[0].first.higher_is_better(named)), []
     for selection in selections:
         row: dict[str, Cell | str] = {"runs": selection.name, "seeds": Cell(len(selection.runs))}
         for column in columns:
@@ -156,12 +156,6 @@ def compared(selections: Sequence[Selection], axis: str = "epochs", metric: str 
     caption = (
         f"Test {named} {points}, at {x:g} {UNITS[axis]}, the most that every run has reached, between two tests on the "
         "line that joins them; mean ± half-width of the 95 % Student-t interval over seeds. Differences are paired by "
-        "seed; better and worse need 5 seeds and an interval without zero."
+        f"seed; better and worse need {MIN_PAIRS} seeds and an interval without zero."
     )
     return table(caption, rows)
-
-
-def higher(selections: Sequence[Selection], metric: str) -> bool:
-    """Whether more is better, told from the runs: the worst worker lies below the best."""
-    finals = [run.final for selection in selections for run in selection.runs.values()]
-    return all(not final[f"worst_{metric}"] > final[f"best_{metric}"] for final in finals)

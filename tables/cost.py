@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aldsgd.errors import ConfigError
-from aldsgd.listings import names
+from aldsgd.listings import MissingRuns, names
 from aldsgd.runs import Run
 from tables.base import Cell, Table, table
 from tables.query import Experiment
@@ -17,12 +16,12 @@ def seconds(run: Run) -> float:
 
 
 def cost(root: Path) -> Table:
-    """One row an experiment, in the order of its runs' first use; runs that several share count in the first."""
+    """One row an experiment, in the order of their names; runs that several share count in the first."""
     rows, counted = [], set()
     for name in names(root):
         try:
             runs = Experiment(root, name)
-        except ConfigError:  # none complete
+        except MissingRuns:
             continue
         own = {entry.run.key: seconds(entry.run) for entry in runs}
         new = [taken for key, taken in own.items() if key not in counted]

@@ -34,7 +34,7 @@ def honest(run: Run, faulty, which: str = "mean") -> float:
     """Final accuracy of the mean or the worst of the workers that are not ``faulty``."""
     last = run.final_workers
     found = last.loc[~last["worker"].isin(faulty), f"test_{run.metrics[0]}"]
-    return float(found.mean() if which == "mean" else found.min())
+    return float(found.mean(skipna=False) if which == "mean" else found.min(skipna=False))
 
 
 def ends(runs: Runs, faulty, which: str = "mean") -> dict[int, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from aldsgd.links import COUNTED, Link
 from aldsgd.runs import Run
 from aldsgd.statistics import Interval, mean_interval, paired_by_seed
-from tables.base import REFERENCE, Cell, Table, Unit, caption, mean_only, table
+from tables.base import REFERENCE, Cell, Table, Unit, caption, largest, mean_only, table
 from tables.links import mean_at
 from tables.query import Experiment, Runs
 
@@ -92,9 +92,9 @@ def choice(runs: Experiment, along: str) -> tuple[str, Interval, list[str]]:
     their difference to it, paired by seed, has an interval that holds zero."""
     values = {label: at_budget(runs, label, along) for label in runs.labels}
     means = {label: mean_interval(list(own.values())) for label, own in values.items()}
-    best = max(means, key=lambda label: np.nan_to_num(means[label].mean, nan=-np.inf))
-    gaps = {label: paired_by_seed(values[label], values[best]) for label in means if label != best}
-    return best, means[best], [label for label, gap in gaps.items() if gap and gap.low <= 0 <= gap.high]
+    most = largest({label: interval.mean for label, interval in means.items()})
+    gaps = {label: paired_by_seed(values[label], values[most]) for label in means if label != most}
+    return most, means[most], [label for label, gap in gaps.items() if gap and gap.low <= 0 <= gap.high]
 
 
 def sentences(runs: Experiment) -> list[str]:

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aldsgd.errors import ConfigError
 from aldsgd.graphs import parse_set
 from aldsgd.paper_graphs import PAPER
 from aldsgd.statistics import MIN_PAIRS, Interval, over_seeds, paired_by_seed, verdict
 from aldsgd.theory import records
 from experiments.rates import OWN_RATES, SHARED
 from experiments.scales import TWICE
-from tables.base import scaled
+from tables.base import UNKNOWN, scaled
 from tables.compared import RELEASED
 from tables.experiments import target_of
 from tables.links import at_equal_bytes, first_reached
@@ -53,22 +52,32 @@ class Measure:
         )
 
 
+def word_of(measure: Measure, interval: Interval | None, preset: str | None) -> str:
+    """One comparison in a word, whatever the preset."""
+    if preset is None or (interval is None and measure.counted is None):
+        return UNKNOWN
+    if preset not in ("theory", "cpu", "mid", "paper"):
+        return "no conclusion"
+    if measure.counted is not None:
+        return "yes" if measure.counted else "no"
+    if interval.n < MIN_PAIRS:
+        return "open"
+    word = verdict(interval, measure.higher_is_better) or "no difference shown"
+    none = measure.gain is not None and verdict(measure.gain, measure.higher_is_better) != "better"
+    return NO_GAIN if none and word == "better" else word
+
+
 def judge(measure: Measure, interval: Interval | None, preset: str | None) -> str:
     """What one comparison says about its claim; "holds" and "does not hold" from preset paper alone."""
-    if preset is None or (interval is None and measure.counted is None):
-        return "not measured"
-    if preset == "theory":
-        return "yes, with 8 workers" if measure.counted else "no"
-    if preset not in ("cpu", "mid", "paper"):
-        return f"{preset}: no conclusion"
-    if measure.counted is not None:
-        word = "yes" if measure.counted else "no"
-    elif interval.n < MIN_PAIRS:
+    word = word_of(measure, interval, preset)
+    if word == UNKNOWN:
+        return word
+    if word == "no conclusion":
+        return f"{preset}: {word}"
+    if word == "open":
         return f"open: {interval.n} of {MIN_PAIRS} seeds"
-    else:
-        word = verdict(interval, measure.higher_is_better) or "no difference shown"
-        none = measure.gain is not None and verdict(measure.gain, measure.higher_is_better) != "better"
-        word = NO_GAIN if none and word == "better" else word
+    if preset == "theory":
+        return "yes, with 8 workers" if word == "yes" else word
     if preset == "paper":
         return "holds" if word in ("better", "yes") else "does not hold"
     unseen = measure.unseen and word != "better"
@@ -153,10 +162,9 @@ class Theory:
     @classmethod
     def of(cls, root: Path) -> "Theory | Unmeasured":
         """The slopes of ``experiments.theory_rate``."""
-        try:
-            record, frames = records.read(root, "theory_rate")
-        except ConfigError:
+        if records.described(root, "theory_rate") is None:
             return Unmeasured("theory_rate")
+        record, frames = records.read(root, "theory_rate")
         about = "8 workers on the exponential graph; problems, constants and further numbers of workers: THEORY.md"
         return cls(frames["rate_slopes"], about) if record["preset"] != "smoke" else Unmeasured("theory_rate")
 

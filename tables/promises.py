@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aldsgd.statistics import Interval
 from experiments.proposal import PROPOSED
-from tables.base import REFERENCE, Table, table
+from tables.base import REFERENCE, Table, largest, table
 from tables.compared import mean_gain
 from tables.measures import Measure, judge
 from tables.primary import points
@@ -27,8 +27,8 @@ def less_best(runs: Experiment | Unmeasured, condition: str) -> tuple[str, Inter
     known = {name: interval.mean for name, interval in found.items() if interval is not None}
     if not known:
         return "none", None
-    best = max(known, key=known.get)
-    return best, own.select(variant=PROPOSED).less(own.select(variant=best), "worst")
+    rival = largest(known)
+    return rival, own.select(variant=PROPOSED).less(own.select(variant=rival), "worst")
 
 
 def promises(root: Path) -> Table:

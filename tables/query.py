@@ -25,7 +25,7 @@ VALUES = {
     "seconds": lambda run: run.final["modelled_compute_s"] + run.final["modelled_communication_s"],
     "loss": lambda run: run.final["train_loss"],
     "curve_end": lambda run: float(run.curve[f"mean_{run.metrics[0]}"].iloc[-1]) if len(run.curve) else np.nan,
-    "area": lambda run: float(run.network[f"mean_{run.metrics[0]}"].mean()),
+    "area": lambda run: float(run.network[f"mean_{run.metrics[0]}"].mean(skipna=False)),
     **{f"{policy}_{which}": lambda run, column=f"{policy}_{which}": run.final.get(f"{column}_{run.metrics[0]}", np.nan)
        for policy in ("own", "fresh") for which in ("worst", "mean", "best", "averaged")},
     **{f"personalised_{which}": lambda run, which=which: run.final.get(f"{which}_personalised_accuracy", np.nan)
@@ -103,8 +103,8 @@ class Runs(Sequence):
 
     @property
     def higher_is_better(self) -> bool:
-        """Told from the runs themselves: the worst worker lies below the best."""
-        return all(not (VALUES["worst"](entry.run) > VALUES["best"](entry.run)) for entry in self)
+        """Whether more of ``metric`` is better."""
+        return all(entry.run.higher_is_better(self.metric) for entry in self)
 
     def field(self, name: str) -> list:
         """The values of one field of the configurations, each once, in the order of the runs."""

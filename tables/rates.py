@@ -7,7 +7,7 @@ import numpy as np
 from aldsgd.runs import Run
 from aldsgd.statistics import mean_interval, paired_by_seed
 from experiments.rates import LONGER
-from tables.base import REFERENCE, Cell, Table, Unit, caption, table, words
+from tables.base import REFERENCE, Cell, Table, Unit, caption, largest, table, words
 from tables.query import Experiment, Runs
 
 
@@ -32,7 +32,7 @@ def lr_grid(runs: Runs) -> dict[str, dict[float, dict[int, float]]]:
 
 def best_rate(rates: dict[float, dict[int, float]]) -> float:
     """The rate with the largest mean over seeds; runs that diverged to nan count as zero."""
-    return max(rates, key=lambda rate: np.mean(np.nan_to_num(list(rates[rate].values()))))
+    return largest({rate: np.mean(np.nan_to_num(list(values.values()))) for rate, values in rates.items()})
 
 
 def sensitivity(root: Path, name: str) -> Table:

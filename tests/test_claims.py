@@ -1,6 +1,7 @@
 """CLAIMS.md: what each verdict needs, intervals by hand, what is not measured, and that the file is current."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pandas as pd
 import pytest
 
 import paper_tables
+from aldsgd.errors import ConfigError
 from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
 from aldsgd.statistics import Interval
 from baselines.registry import VARIANTS
 from tables.claims import CLAIMS, covers, judge, on, only_released, render
+from tables.cost import cost
 from tables.measures import Measure
 from tables.query import experiment
 
@@ -160,6 +163,22 @@ def test_a_damaged_list_is_not_called_unmeasured(tmp_path, capsys):
     assert paper_tables.main(["--results", str(tmp_path), "--claims", "--out", str(tmp_path / "CLAIMS.md")]) == 2
     error = capsys.readouterr().err
     assert "convergence.json is damaged" in error and error.count("\n") == 1
+
+
+def test_a_damaged_table_of_the_theory_is_not_called_unmeasured(tmp_path, capsys):
+    made_up(tmp_path)
+    shutil.copytree(ROOT / "results" / "theory", tmp_path / "theory")
+    (tmp_path / "theory" / "rate_slopes.csv").write_text("half of a ta")
+    assert paper_tables.main(["--results", str(tmp_path), "--claims", "--out", str(tmp_path / "CLAIMS.md")]) == 2
+    error = capsys.readouterr().err
+    assert "rate_slopes.csv is not the file" in error and error.count("\n") == 1
+
+
+def test_a_damaged_list_is_no_experiment_that_took_nothing(tmp_path):
+    made_up(tmp_path)
+    (tmp_path / "experiments" / "convergence.json").write_text("half of a li")
+    with pytest.raises(ConfigError, match="convergence.json is damaged"):
+        cost(tmp_path)
 
 
 def test_some_of_the_runs_are_called_some(tmp_path):

@@ -15,7 +15,7 @@ from tests.calling import call
 BASE = {"dataset": "digits", "workers": 4, "graph": "ring", "graphs": 1, "epochs": 3, "lr": 0.1}
 
 
-def write(root, method, seeds, metrics=("accuracy",), slope=1.0, **changes):
+def write(root, method, seeds, metrics=("accuracy",), slope=1.0, more=0.0, extra=None, **changes):
     store, draws = RunStore(root), np.random.default_rng(len(method) * 100 + len(changes))
     for seed in seeds:
         config = {**BASE, "method": method, "seed": seed, **changes}
@@ -25,11 +25,11 @@ def write(root, method, seeds, metrics=("accuracy",), slope=1.0, **changes):
                 row |= {"logical_bytes": int(1000 * slope * epoch), "modelled_compute_s": epoch}
                 row["modelled_communication_s"] = 0.5 * slope * epoch
                 for metric in metrics:
-                    worst, mean, best = np.sort(draws.uniform(0.1, 0.3, 3)) * epoch
+                    worst, mean, best = np.sort(draws.uniform(0.1, 0.3, 3)) * epoch + more
                     row |= {f"worst_{metric}": worst, f"mean_{metric}": mean, f"best_{metric}": best,
                             f"averaged_{metric}": mean}  # fmt: skip
                 writer.append([row])
-            writer.finish()
+            writer.finish(extra)
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +108,33 @@ def test_what_a_selection_names(store, tmp_path):
 
 
 def test_any_metric_can_be_compared(tmp_path):
-    for method in ("dpsgd", "single"):
-        write(tmp_path, method, range(5), metrics=("r2", "rmse"))
+    said = {"more_is_better": {"r2": True, "rmse": False}}
+    for method, more in (("dpsgd", 0.0), ("single", 9.0)):
+        write(tmp_path, method, range(5), metrics=("r2", "rmse"), more=more, extra=said)
     selections = [select(tmp_path, f"method={method}") for method in ("dpsgd", "single")]
     assert columns_of(selections, None)[0] == "worst_r2"
-    text = compared(selections, metric="rmse").text
-    assert "worst, less D-PSGD's" in text[0] and "±" in text[1][2]
+    for metric, word in (("r2", "better"), ("rmse", "worse")):
+        head, *rows = compared(selections, metric=metric).text
+        assert rows[1][head.index("worst, less D-PSGD's")].endswith(word)
     with pytest.raises(ConfigError, match="not every run has the metric 'accuracy'; all have: r2, rmse"):
         compared(selections, metric="accuracy")
+
+
+def test_a_run_says_which_way_its_metric_points_even_where_workers_are_alike(tmp_path):
+    """Runs of before tasks said so are told by their worst and their best worker."""
+    for method, extra in (("dpsgd", {"more_is_better": {"rmse": False}}), ("single", None)):
+        write(tmp_path, method, [0], metrics=("rmse",), extra=extra)
+    recorded, older = (select(tmp_path, f"method={method}").first for method in ("dpsgd", "single"))
+    assert recorded.final["worst_rmse"] < recorded.final["best_rmse"]
+    assert not recorded.higher_is_better("rmse") and older.higher_is_better("rmse")
+
+
+def test_a_run_that_ends_in_nan_shows_no_earlier_value(tmp_path):
+    write(tmp_path, "dpsgd", [0])
+    run = select(tmp_path, "method=dpsgd").first
+    cells = run._cells[1]
+    cells[-1, run._cells[0].index("mean_accuracy")] = np.nan
+    assert np.isnan(value_at(run, "mean_accuracy", "epochs", 3))
 
 
 def test_the_command_prints_a_table_and_draws(store, tmp_path):

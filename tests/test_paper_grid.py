@@ -59,8 +59,9 @@ def test_the_grid_is_the_papers_setting_most_telling_first(monkeypatch):
         assert config.eval_every == 1 and config.precision == "float32"
         if config.seed == 0:
             assert config.algorithm(steps_per_epoch=391).n == 8
-    with pytest.raises(ConfigError, match="smoke or paper"):
-        paper_grid.grid("cpu")
+    for other in ("cpu", "mid"):
+        with pytest.raises(ConfigError, match=f"no preset {other}; use smoke or paper"):
+            paper_grid.grid(other)
     monkeypatch.setattr(sys, "argv", ["paper_grid", "--stages", "9"])
     with pytest.raises(ConfigError, match="1 to 7"):
         paper_grid.main(Session())
