@@ -48,7 +48,8 @@ def record(root, label, seed, epochs, metrics=("accuracy",), **changes):
     """Record one run from the values of its network rows; returns its entry in the experiment's list."""
     config = configuration(label, seed) | changes
     with RunStore(root).writer(config, {}, metrics) as writer:
-        for epoch, row in enumerate(epochs, 1):
+        for place, row in enumerate(epochs, 1):
+            epoch = row.get("epoch", place)
             workers = [{"epoch": epoch, "step": 9 * epoch, "worker": i, "test_loss": 0.5} for i in range(2)]
             writer.append([*workers, {"epoch": epoch, "step": 9 * epoch, **row}])
         writer.finish()

@@ -19,9 +19,10 @@ from aldsgd.errors import ConfigError
 from aldsgd.theory import records
 from experiments import theory_common
 from experiments.command import command
-from tables.theory_training import step_limits
+from tables.theory_training import no_more, rate_statements, scaling_statements, step_limits
 from tables.theory_verdicts import few_enough, judge, number, spread
 
+ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = tuple(theory_report.SCRIPTS)
 FIGURES = ("theory_spectrum", "theory_leader_mixing", "theory_leader_map", "theory_assumptions", "theory_rate",
            "theory_scaling", "theory_selection")  # fmt: skip
@@ -281,3 +282,40 @@ def test_json_and_tables_are_written_together(tmp_path):
     record, frames = records.read(tmp_path, "theory_rate")
     assert frames["some"]["x"][0] == pytest.approx(1 / 3, abs=1e-10) and frames["some"]["level"][0] == "100"
     assert json.loads((tmp_path / "theory" / "theory_rate.json").read_text()) == record
+
+
+def verdict_of(statements, start):
+    (found,) = [statement.verdict for statement in statements if statement.text.startswith(start)]
+    return found
+
+
+def test_no_more_needs_an_interval_that_reaches_no_further_than_zero():
+    few, more, noisy = pd.Series([3.0, 3.0, 4.0]), pd.Series([5.0, 6.0, 6.0]), pd.Series([1.0, 3.0, 4.0])
+    assert no_more(few, more) and no_more(few, few) and not no_more(more, few)
+    assert noisy.mean() < few.mean() and not no_more(noisy, few)
+    censored = pd.Series([3.0, np.inf, 4.0])
+    assert no_more(few, censored) and not no_more(censored, few)
+
+
+def test_smaller_gradients_are_said_where_intervals_are_apart_at_every_number_of_steps():
+    frames = records.read(ROOT / "results", "theory_rate")[1]
+    start = "AL-DSGD's average squared gradient is smaller"
+    assert (
+        verdict_of(rate_statements(frames), start) == "holds under: logistic, n = 2; logistic, n = 4. Fails elsewhere"
+    )
+    rows = frames["rate"].copy()
+    led = (rows["method"] == "AL-DSGD on D-PSGD") & (rows["graph"] == "exponential") & (rows["problem"] == "logistic")
+    last = led & (rows["n"] == 4) & (rows["K"] == rows.loc[led, "K"].max())
+    rows.loc[last, "high"] = rows["high"].max()
+    spoilt = verdict_of(rate_statements(frames | {"rate": rows}), start)
+    assert spoilt == "holds under: logistic, n = 2. Fails elsewhere"
+
+
+def test_a_consensus_distance_that_grows_in_one_seed_is_not_said_to_stay():
+    frames = records.read(ROOT / "results", "theory_scaling")[1]
+    start = "Consensus distance does not grow"
+    assert "exponential, D-PSGD" in verdict_of(scaling_statements(frames), start)
+    rows = frames["scaling"].copy()
+    one = (rows["graph"] == "exponential") & (rows["method"] == "D-PSGD") & (rows["problem"] == "quadratics")
+    rows.loc[one & (rows["n"] == rows["n"].max()) & (rows["seed"] == 0), "consensus"] *= 1.5
+    assert "exponential, D-PSGD" not in verdict_of(scaling_statements(frames | {"scaling": rows}), start)
