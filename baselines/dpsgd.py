@@ -1,6 +1,7 @@
-"""Decentralized parallel SGD, D-PSGD (Lian et al. 2017, arXiv 1705.09056): x_i <- sum_j W_ij x_j - eta g_i.
+"""Decentralized parallel SGD, D-PSGD (Lian et al. 2017, arXiv 1705.09056): x_i <- sum_j W_ij (x_j - eta g_j).
 
-``DPSGD`` is the method: all edges of the graph, at each iteration. ``ReleasedDPSGD`` is the baseline that the released
+``DPSGD`` is the method: all edges of the graph, at each iteration; as first published it combines while adapting,
+x_i <- sum_j W_ij x_j - eta g_i, which is a form of it. ``ReleasedDPSGD`` is the baseline that the released
 code of MATCHA and AL-DSGD runs under this name, which is another method: only one of the first two matchings at a
 time, with the alpha of the whole graph.
 """

@@ -6,7 +6,8 @@ What:     the runs of all experiments of a preset, each once however many experi
 Command:  python -m experiments.all --preset cpu --jobs 2 --data DIR
           python -m experiments.all --preset cpu --list        what is complete, what is left, and for how long
           python -m experiments.all --preset cpu --only sparsity ablation
-Hardware: two CPU cores. Time: smoke 1 minute, cpu about 1.5 hours. The paper preset is GPU years; choose with --only.
+Hardware: two CPU cores. Time: smoke 1 minute, cpu and mid hours (docs/rerun.md). The paper preset is GPU years; choose
+          with --only.
 Expect:   tables and figures afterwards: python paper_tables.py, python -m figures.all, python paper_tables.py --claims.
 """
 
@@ -16,6 +17,7 @@ from importlib import import_module
 
 import numpy as np
 
+from aldsgd.errors import ConfigError
 from aldsgd.listings import larger_listed, write_experiment
 from aldsgd.records import RunStore
 from aldsgd.watching import duration
@@ -56,6 +58,7 @@ def plan(names: Iterable[str], options: argparse.Namespace) -> dict[str, Runs]:
         module = import_module(f"experiments.{name}")
         known = getattr(module, "SEEDS", SEEDS)
         if options.preset not in known:
+            print(f"{name} is left out: it has no preset {options.preset}")
             continue
         seeds = options.seeds or known[options.preset]
         try:
@@ -122,6 +125,8 @@ def main(session: Session) -> None:
     p.add_argument("--list", action="store_true", help="say what is complete and what is left, and train nothing")
     options = p.parse_args()
     how = execution(options)
+    if how.time_limit is not None:
+        raise ConfigError("--time-limit stops one run at a time: give it to the script of an experiment")
     store = RunStore(how.results)
     entries = plan([name for name in EXPERIMENTS if name in options.only], options)
     clock = Clock(store)

@@ -34,7 +34,7 @@ class Execution:
     time_limit: float | None = option(
         None,
         "stop at a checkpoint before so many seconds are over; the same command goes on from there, and the exit code "
-        "is 3 as long as something is left",
+        "is 3 (under torchrun 0) as long as something is left",
     )
     save_models: str | None = option(None, "folder in which the models of each run that is trained are kept")
     tensorboard: str | None = option(None, "folder for TensorBoard, which has to be installed; one folder below a run")
@@ -58,6 +58,8 @@ class Execution:
                 raise ConfigError(f"--{name} {getattr(self, name)} must be 1 or more, and at most 4096")
         if self.time_limit is not None and not (0 < self.time_limit < float("inf") and self.checkpoint_every):
             raise ConfigError("--time-limit needs a positive number of seconds, and checkpoints to stop at")
+        if self.time_limit is not None and self.jobs > 1:
+            raise ConfigError("--time-limit stops one run at a time: leave --jobs out")
         if self.tensorboard and find_spec("tensorboard") is None:
             raise ConfigError("--tensorboard needs TensorBoard; python -m pip install tensorboard")
         if self.checkpoint_every < 0:
