@@ -1,6 +1,7 @@
 """What a table is made of: cells that hold numbers and know how they are written, captions, and the generic tables."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,14 +72,19 @@ def mean_only(interval: Interval | None) -> Cell:
 
 @dataclass(frozen=True)
 class Unit:
-    """How a metric is written: accuracies are fractions and shown in percent, others are plain numbers."""
+    """How a metric is written: accuracies are fractions and shown in percent, others are plain numbers.
+
+    seeds: the most that a row has; a difference over fewer says so.
+    """
 
     metric: str = "accuracy"
     higher_is_better: bool = True
+    seeds: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, runs: Runs) -> "Unit":
-        return cls(runs.metric, runs.higher_is_better)
+        counts = Counter(entry.label for entry in runs)
+        return cls(runs.metric, runs.higher_is_better, max(counts.values(), default=0))
 
     @property
     def scale(self) -> int:
@@ -90,10 +96,12 @@ class Unit:
 
     def gain(self, interval: Interval | None) -> Cell:
         """A difference with its sign and its verdict; blank for none."""
-        return Estimate(
-            scaled(interval, self.scale),
-            lambda i: f"{self._text(i, '+')} {verdict(i, self.higher_is_better)}".rstrip(),
-        )
+
+        def text(i: Interval) -> str:
+            few = f"(n = {i.n})" if i.n < self.seeds else ""
+            return " ".join(filter(None, (self._text(i, "+"), verdict(i, self.higher_is_better), few)))
+
+        return Estimate(scaled(interval, self.scale), text)
 
     def _text(self, interval: Interval, sign: str) -> str:
         if self.scale == 100:

@@ -173,7 +173,8 @@ def test_few_seeds_and_missing_pairs(tmp_path):
     rows = quickstart_table(tmp_path).rows.set_index("method")
     worst = "worst, less D-PSGD's"
     assert rows.loc["MATCHA", worst] == "+10.00 ± 0.00"  # four seeds: never a verdict
-    assert rows.loc["all-reduce", worst] == "+10.00" and rows.loc["all-reduce", "worst worker (%)"] == "60.00"
+    # A difference over fewer seeds than the table has elsewhere says so.
+    assert rows.loc["all-reduce", worst] == "+10.00 (n = 1)" and rows.loc["all-reduce", "worst worker (%)"] == "60.00"
     assert rows.loc["no exchange", worst] == ""  # shares no seed with the reference
     assert rows.loc["all-reduce", "consensus distance"] == "nan"
 
