@@ -14,7 +14,7 @@ THEORY := theory_spectrum theory_leader_mixing theory_orders theory_assumptions 
 	theory_fading theory_scaling theory_lsgd theory_gossip theory_lies theory_staleness
 # Those of the others are tables in THEORY.md alone.
 DRAWN  := theory_spectrum theory_leader_mixing theory_assumptions theory_rate theory_selection theory_scaling \
-	theory_leader_map
+	theory_leader_map flat
 
 .PHONY: quickstart experiments theory figures tables test lint format clean
 

@@ -19,7 +19,7 @@ from tables.comparison import select
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
-THEORY = [path.stem for path in (ROOT / "figures").glob("theory_*.py") if path.stem != "theory_common"]
+THEORY = [path.stem for path in (ROOT / "figures").glob("theory_*.py") if path.stem != "theory_common"] + ["flat"]
 #: Curves that leave their panel on purpose: what no longer trains, far below the rest.
 CUT = {"own_rates", "field_rates", "leader_rates", "who_leads", "proposal", "leaders", "leaders_cifar10"}
 #: One name and different limits on purpose: figures and axes whose panels are of data sets or ranges far apart.
