@@ -18,6 +18,7 @@ import pandas as pd
 from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
 from aldsgd.theory import records
+from aldsgd.theory.leaders import README
 from tables.theory_fading import fading_statements
 from tables.theory_gossip import gossip_statements
 from tables.theory_lies import lies_statements
@@ -143,7 +144,7 @@ def report(results: Path) -> str:
             )
         parts.append(table(pd.DataFrame(lines[False])))
         if script == "theory_leader_mixing":
-            parts.append("README coefficients (c1 = 0.3, c2 = 0.1, p1 = p2 = 0.2), core by core:")
+            parts.append("README coefficients (c1, c2, p1, p2 = {}, {}, {}, {}), core by core:".format(*README))
             parts.append(leader_table(frames))
     parts += ["## Checks of the code", "Proved, or true by construction: were one of them to fail, the code is wrong."]
     parts.append(table(pd.DataFrame(checks)))

@@ -32,6 +32,7 @@ METHODS = {
 PLAIN, LED = "D-PSGD", "AL-DSGD on D-PSGD"
 #: Methods in which someone leads by a loss that it reports.
 LEADERS = ("LSGD", LED, "AL-DSGD on MATCHA", "AL-DSGD, three graphs")
+#: Lies about a bad model, by which the claim is judged.
 LIES = ("random", "scaled", "flipped")
 FAULTS = ("honest", *LIES, "nan", "growing", "noise", "sign", "stopped", "old")
 PLACES = ("one high", "one low", "two high", "two low")

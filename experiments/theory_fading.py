@@ -20,6 +20,7 @@ import pandas as pd
 from aldsgd.graphs import Topology, complete, paper_graph, paper_set
 from aldsgd.theory.fading import RULES, contraction_bound, drift_bound, faded, falling, safe_share, step_norms
 from aldsgd.theory.leaders import (
+    README,
     GossipStep,
     column_moments,
     combine,
@@ -38,7 +39,6 @@ from aldsgd.theory.selection import RareClass, selection_floor, selection_weight
 from experiments.command import command
 from experiments.theory_common import parser, run
 
-README = (0.3, 0.1, 0.2, 0.2)
 LEVELS = {"smoke": (53.8,), "cpu": (100, 84.6, 69.2, 53.8, 38.5)}
 #: Scales of the coefficients; 0 is the core.
 SCALES = (0.0, 0.001, *np.linspace(0.05, 1, 20).round(2).tolist())

@@ -23,13 +23,12 @@ from aldsgd.leaders import ALDSGD
 from aldsgd.local import LocalRule
 from aldsgd.network import LocalNetwork
 from aldsgd.settings import Settings
-from aldsgd.theory.leaders import pulls
+from aldsgd.theory.leaders import README, pulls
 from aldsgd.theory.lies import WAYS, factor, hops, mean_matrix, share, stubborn
 from baselines.dpsgd import DPSGD
 from experiments.command import command
 from experiments.theory_common import parser, run
 
-README = (0.3, 0.1, 0.2, 0.2)
 LEVELS = {"smoke": ("53.8",), "cpu": ("100", "84.6", "69.2", "53.8")}
 #: Steps from which the share is measured, each with losses drawn anew, where the attacker tells the truth.
 DRAWS = {"smoke": 20, "cpu": 100}

@@ -21,6 +21,7 @@ from aldsgd.graphs import complete, exponential, paper_graph, parse_set
 from aldsgd.statistics import mean_interval
 from aldsgd.theory.bounds import largest_step, rate_bound
 from aldsgd.theory.leaders import (
+    README,
     column_moments,
     compress,
     dpsgd_schedule,
@@ -39,7 +40,6 @@ from experiments.command import command
 from experiments.theory_common import parser, run
 from experiments.theory_observed import observe
 
-README = (0.3, 0.1, 0.2, 0.2)
 ETA = 0.1
 #: (order, what the force is multiplied by, leaders at every k-th step) by name.
 WAYS = {

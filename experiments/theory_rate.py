@@ -22,7 +22,7 @@ from aldsgd.graphs import Topology, complete, exponential, paper_graph, paper_se
 from aldsgd.mixing import matcha_weights
 from aldsgd.statistics import mean_interval
 from aldsgd.theory.bounds import largest_step, rate_bound
-from aldsgd.theory.leaders import GossipStep, dpsgd_schedule, matcha_schedule
+from aldsgd.theory.leaders import README, GossipStep, dpsgd_schedule, matcha_schedule
 from aldsgd.theory.orders import CORE, Leading, period_moments
 from aldsgd.theory.quadratics import (
     Logistic,
@@ -45,7 +45,7 @@ FLOORS = {"smoke": ((2,), (0.1,)), "cpu": ((2, 4, 8, 16, 32), (0.1, 0.03, 0.01))
 CONSTANTS = {"smoothness": 1.0, "mu": 0.1, "sigma2": 4.0, "zeta2": 1.0}
 DIMENSIONS = 10
 FACTOR = 0.4  # c of eta = c sqrt(n/K), in units of 1/L
-README = Leading.released(0.3, 0.1, 0.2, 0.2)
+LEADING = Leading.released(*README)
 TRAJECTORY = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
 
 
@@ -73,10 +73,10 @@ def methods(graph: Topology, spec: str) -> dict:
             matcha_weights(graph, 0.5).rho,
             "own",
         )
-        found["AL-DSGD on MATCHA"] = (leader_mixer(matcha_schedule([graph], 0.5), README), math.nan, "own")
+        found["AL-DSGD on MATCHA"] = (leader_mixer(matcha_schedule([graph], 0.5), LEADING), math.nan, "own")
     if graph.n > 1:
-        found["AL-DSGD on D-PSGD"] = (leader_mixer(schedule, README), math.nan, "own")
-        found["AL-DSGD, losses of a second draw"] = (leader_mixer(schedule, README), math.nan, "second")
+        found["AL-DSGD on D-PSGD"] = (leader_mixer(schedule, LEADING), math.nan, "own")
+        found["AL-DSGD, losses of a second draw"] = (leader_mixer(schedule, LEADING), math.nan, "second")
     return found
 
 
@@ -168,9 +168,9 @@ def exact_against_simulated(options) -> pd.DataFrame:
     cases: dict[str, tuple[list[GossipStep], Leading]] = {
         "D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), CORE),
         "MATCHA": (matcha_schedule([paper_graph(53.8)], 0.5), CORE),
-        "AL-DSGD on D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), README),
-        "AL-DSGD, three graphs": (dpsgd_schedule(paper_set(53.8)), README),
-        "AL-DSGD on MATCHA": (matcha_schedule([paper_graph(53.8)], 0.5), README),
+        "AL-DSGD on D-PSGD": (dpsgd_schedule([paper_graph(53.8)]), LEADING),
+        "AL-DSGD, three graphs": (dpsgd_schedule(paper_set(53.8)), LEADING),
+        "AL-DSGD on MATCHA": (matcha_schedule([paper_graph(53.8)], 0.5), LEADING),
     }
     rows = []
     for method, (schedule, leading) in cases.items():
@@ -191,8 +191,8 @@ def floors(options) -> pd.DataFrame:
     rows, (workers, etas) = [], FLOORS[options.preset]
     for n in workers:
         problem = Quadratics(np.ones(DIMENSIONS), np.zeros((n, DIMENSIONS)), CONSTANTS["sigma2"])
-        mixer = leader_mixer(dpsgd_schedule([complete(n)]), README)
-        floor = selection_floor({n: README.weights[1]}, DIMENSIONS, CONSTANTS["sigma2"])
+        mixer = leader_mixer(dpsgd_schedule([complete(n)]), LEADING)
+        floor = selection_floor({n: LEADING.weights[1]}, DIMENSIONS, CONSTANTS["sigma2"])
         for eta in etas:
             settled = round(10 / eta)
             for judge in ("own", "second"):

@@ -17,14 +17,13 @@ import numpy as np
 import pandas as pd
 
 from aldsgd.graphs import complete, paper_graph, paper_set
-from aldsgd.theory.leaders import dpsgd_schedule, matcha_schedule
+from aldsgd.theory.leaders import README, dpsgd_schedule, matcha_schedule
 from aldsgd.theory.orders import CORE, Leading, period_moments, perron_weights
 from aldsgd.theory.quadratics import leader_mixer, simulate
 from aldsgd.theory.selection import LeastSquares, RareClass, agreeing, selection_weights
 from experiments.command import command
 from experiments.theory_common import parser, run
 
-README = (0.3, 0.1, 0.2, 0.2)
 GRAPHS = {
     "complete": lambda: dpsgd_schedule([complete(8)]),
     "53.8": lambda: dpsgd_schedule([paper_graph(53.8)]),

@@ -27,6 +27,7 @@ from aldsgd.links import AllReduce, Link
 from aldsgd.local import LocalRule
 from aldsgd.settings import Settings
 from aldsgd.step import Exchange, Meter, Step
+from aldsgd.theory.leaders import README
 from aldsgd.theory.quadratics import Quadratics
 from aldsgd.theory.staleness import geometric, harmonic, led, most_drag, others_staleness, speed_up
 from baselines.async_aldsgd import AsynchronousALDSGD
@@ -35,7 +36,6 @@ from baselines.dpsgd import DPSGD
 from experiments.command import command
 from experiments.theory_common import parser, run
 
-README = (0.3, 0.1, 0.2, 0.2)
 WORKERS = {"smoke": (4,), "cpu": (4, 8, 16)}
 SLOWER = {"smoke": (5,), "cpu": (2, 5, 20)}
 #: Periods of the slowest worker that are counted, after as many as a queue takes to settle.

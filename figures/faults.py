@@ -5,8 +5,8 @@ from pathlib import Path
 
 from figures import style
 from figures.common import categories, finish, script
-from tables.base import REFERENCE
-from tables.faults import LED, cells, interval_of, losses
+from tables.base import LED, REFERENCE
+from tables.faults import cells, interval_of, losses
 from tables.query import Experiment
 
 PLACE = "one high"

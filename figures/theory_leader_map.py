@@ -14,16 +14,18 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import SubFigure
 
+from aldsgd.theory.leaders import README, pulls
 from figures import style
 from figures.common import script
 from figures.theory_common import CORES, frames, plain
 
-README = (0.38, 0.26)  # b and c of c1 = 0.3, c2 = 0.1, p1 = p2 = 0.2
+#: b and c of the coefficients of the README.
+NAMED = pulls(*README)[1:]
 
 
 def nearest(own):
     """The row of the map closest to the README's coefficients."""
-    return own.loc[((own["best"] - README[0]) ** 2 + (own["degree"] - README[1]) ** 2).idxmin()]
+    return own.loc[((own["best"] - NAMED[0]) ** 2 + (own["degree"] - NAMED[1]) ** 2).idxmin()]
 
 
 def maps(area: SubFigure, rows) -> None:
@@ -44,7 +46,7 @@ def maps(area: SubFigure, rows) -> None:
                 edges, edges, np.where(cells >= 1 - 1e-5, 2.0, cells), cmap=colors, vmin=0.3, vmax=1.0
             )
             axes.set_aspect("equal")
-            axes.plot(*README, "*", color="white", markeredgecolor="black", markersize=6)
+            axes.plot(*NAMED, "*", color="white", markeredgecolor="black", markersize=6)
             axes.grid(False)
             axes.set(xticks=[0, 1] if style.narrow() else [0, 0.5, 1], yticks=[0, 1] if style.narrow() else [0, 0.5, 1])
             axes.xaxis.set_major_formatter("{x:g}")

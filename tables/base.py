@@ -12,7 +12,7 @@ import pandas as pd
 from aldsgd.statistics import MIN_PAIRS, Interval, verdict
 from tables.query import Experiment, Runs
 
-REFERENCE = "D-PSGD"
+REFERENCE, LED = "D-PSGD", "AL-DSGD on D-PSGD"
 UNKNOWN = "not measured"
 PRESETS = {
     "smoke": "Preset smoke only shows that the code runs; no conclusion may be drawn from it.",

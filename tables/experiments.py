@@ -12,6 +12,7 @@ from aldsgd.runs import Run
 from aldsgd.statistics import mean_interval
 from tables import virtual
 from tables.base import (
+    LED,
     PERCENT,
     REFERENCE,
     UNKNOWN,
@@ -42,8 +43,6 @@ from tables.links import BANDWIDTHS, LATENCIES, first_reached, model_bytes, mode
 from tables.query import Experiment, Runs
 from tables.rates import sensitivity, tuning
 from tables.today import compare_today
-
-LEADERS = "AL-DSGD on D-PSGD"
 
 
 def convergence(root: Path, name: str) -> Table:
@@ -83,7 +82,7 @@ def sparsity(root: Path, name: str) -> Table:
         alone = level.select(family=REFERENCE, graphs=1)
         for graphs in sorted(runs.field("graphs")):
             cells = {family: level.select(family=family, graphs=graphs) for family in runs.families}
-            plain, ours = cells.get(REFERENCE, Runs(())), cells.get(LEADERS, Runs(()))
+            plain, ours = cells.get(REFERENCE, Runs(())), cells.get(LED, Runs(()))
             rows.append(
                 {
                     "level": f"{graph.removeprefix('paper:')} %",

@@ -6,12 +6,10 @@ from pathlib import Path
 from aldsgd.runs import Run
 from aldsgd.statistics import MIN_PAIRS, Interval, mean_interval, paired_by_seed
 from baselines.registry import variant_of
-from tables.base import PERCENT, REFERENCE, Cell, Table, caption, table, words
+from experiments.faults import LIES
+from tables.base import LED, PERCENT, REFERENCE, Cell, Table, caption, table, words
 from tables.query import Experiment, Runs
 
-LED = "AL-DSGD on D-PSGD"
-#: Lies about a bad model, by which the claim is judged.
-LIES = ("random", "scaled", "flipped")
 #: Points within which an interval refutes that there is a difference.
 NEAR = 1.0
 

@@ -16,6 +16,7 @@ from aldsgd.theory import adversary, leaders, lies
 from aldsgd.theory.spectra import disagreement_basis, disagreement_part, fastest_rho, spectrum
 from baselines.dpsgd import DPSGD
 from baselines.matcha import MATCHA
+from baselines.registry import METHODS
 
 README = (0.3, 0.1, 0.2, 0.2)
 WEIGHTS = leaders.pulls(*README)
@@ -256,3 +257,7 @@ def test_a_lie_gains_what_the_closed_form_says():
             assert abs(lies.share(own, attacker) - lies.share(mean, attacker)) < (1e-12 if "lie" in way else 0.01)
         plain = lies.share(lies.mean_matrix(graph, attacker, "D-PSGD", weights), attacker)
         assert lies.share(own, attacker) / plain == pytest.approx(lies.factor(graph, attacker, weights), rel=1e-12)
+
+
+def test_the_coefficients_of_the_readme_are_the_defaults_of_the_method():
+    assert leaders.README == tuple(METHODS["aldsgd"].defaults[name] for name in ("c1", "c2", "p1", "p2"))

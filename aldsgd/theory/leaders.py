@@ -19,6 +19,8 @@ from aldsgd.graphs import Matching, Rotation, Topology
 from aldsgd.mixing import equal_weight_alpha, gossip_matrix, matcha_weights
 from aldsgd.theory.spectra import disagreement_basis
 
+#: c1, c2, p1 and p2 that the README of the released code names, which are the method's defaults here.
+README = (0.3, 0.1, 0.2, 0.2)
 Active = tuple[Matching, ...]
 
 
