@@ -22,14 +22,14 @@ from aldsgd.errors import ConfigError
 from aldsgd.listings import names
 from aldsgd.statistics import Interval
 from tables import claims
-from tables.base import Cell, Estimate, Table
+from tables.base import Cell, Estimate, Table, escaped
 from tables.experiments import TABLES
 from tables.named import table
 from tables.prose import NUMBER, Numbers
 
 
 def to_markdown(table: Table) -> str:
-    lines = table.text
+    lines = [escaped(line) for line in table.text]
     width = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # Labels to the left, everything else to the right, as numbers are read.
     rule = ["-" * width[0], *("-" * (w - 1) + ":" for w in width[1:])]

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,17 @@ class Estimate(Cell):
 
 def table(caption: str, rows: list[dict]) -> Table:
     return Table(caption, pd.DataFrame(rows or [{"": UNKNOWN}], dtype=object))
+
+
+def escaped(line: Iterable[str]) -> list[str]:
+    """Cells as Markdown wants them, in which a bar ends one."""
+    return [cell.replace("|", "\\|") for cell in line]
+
+
+def markdown(lines: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table of text, the head first."""
+    head, *rows = map(escaped, lines)
+    return ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows)]
 
 
 def number(value: float) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aldsgd.statistics import MIN_PAIRS, Interval
-from tables.base import UNKNOWN, Estimate, Table, plus_minus, scaled, setting, table
+from tables.base import UNKNOWN, Estimate, Table, markdown, plus_minus, scaled, setting, table
 from tables.measures import (
     Measure,
     Theory,
@@ -136,11 +136,9 @@ def section(claim: Claim, runs: Mapping[str, Experiment]) -> tuple[list[str], li
             "against the released schedule", "only there"]  # fmt: skip
     if claim.name in ("C7", "C8"):
         head[1] = "against the one named"
-    table = [head, ["---"] * len(head)]
-    for m in measures:
-        table.append([m.what, m.shown or text_of(m, m.real), text_of(m, m.ceiling), covers(m), judge(m, m.real, preset),
-                      text_of(m, m.released), only_released(m, preset)])  # fmt: skip
-    return cells, lines + ["| " + " | ".join(row) + " |" for row in table]
+    rows = [[m.what, m.shown or text_of(m, m.real), text_of(m, m.ceiling), covers(m), judge(m, m.real, preset),
+             text_of(m, m.released), only_released(m, preset)] for m in measures]  # fmt: skip
+    return cells, lines + markdown([head, *rows])
 
 
 def needed(root: Path) -> dict[str, Experiment | Unmeasured]:
@@ -172,15 +170,14 @@ def overview(root: Path) -> Table:
     return table(caption, rows)
 
 
+def captioned(found: Table) -> list[str]:
+    """A table with its caption, as lines."""
+    return [found.caption, "", *markdown(found.text)]
+
+
 def decided(root: Path) -> bool:
     """Whether any of the primary comparisons has runs."""
     return any(primary_needs(root).values())
-
-
-def markdown(found: Table) -> list[str]:
-    """A table as lines."""
-    head, *rows = found.text
-    return [found.caption, "", *("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))]
 
 
 def render(root: Path | str = "results") -> str:
@@ -201,16 +198,19 @@ def render(root: Path | str = "results") -> str:
         "not have been seen.",
         "",
         *(
-            ["## Eight comparisons that were named before the runs", "", *markdown(primary(root)), ""]
+            ["## Eight comparisons that were named before the runs", "", *captioned(primary(root)), ""]
             if decided(root)
             else []
         ),
-        "| | claim | verdict against D-PSGD | only against the released schedule |",
-        "|---|---|---|---|",
-        *("| " + " | ".join(cells) + " |" for cells, _ in sections),
+        *markdown(
+            [
+                ["", "claim", "verdict against D-PSGD", "only against the released schedule"],
+                *(cells for cells, _ in sections),
+            ]
+        ),  # fmt: skip
     ]
     for _, body in sections:
         lines += ["", *body]
     if experiment(root, "proposal"):
-        lines += ["", "## What the repository's own rule of who leads promises", "", *markdown(promises(root))]
+        lines += ["", "## What the repository's own rule of who leads promises", "", *captioned(promises(root))]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import bdtrik
 
 from aldsgd.statistics import Interval
+from tables.base import markdown
 
 BELOW_ONE = 1 - 1e-9
 #: The tables of one script by name.
@@ -84,5 +85,4 @@ def label(row) -> str:
 
 def table(frame: pd.DataFrame) -> str:
     """A small Markdown table of text."""
-    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(markdown([list(frame.columns), *frame.astype(str).to_numpy().tolist()]))

@@ -20,7 +20,7 @@ from aldsgd.statistics import Interval, verdict
 from baselines.registry import VARIANTS
 from figures import all as all_figures
 from figures import quickstart
-from tables.base import number, plus_minus
+from tables.base import markdown, number, plus_minus, table
 from tables.query import Experiment
 
 ROOT = Path(paper_tables.__file__).resolve().parent
@@ -210,6 +210,12 @@ def test_markdown(small):
     assert len({len(line) for line in (head, rule, *body)}) == 1 and len(body) == 3
     assert re.fullmatch(r"\| -+ \|( -+: \|){9}", rule)
     assert [cell.strip() for cell in body[0].split("|")[1:-1]] == quickstart_table(small).rows.iloc[0].tolist()
+
+
+def test_a_bar_in_a_cell_ends_none():
+    assert markdown([["method", "x"], ["a|b", "1"]]) == ["| method | x |", "| --- | --- |", r"| a\|b | 1 |"]
+    found = table("caption", [{"method": "a|b", "x": "1"}])
+    assert r"| a\|b " in paper_tables.to_markdown(found)
 
 
 def test_csv_holds_numbers(small):
