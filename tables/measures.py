@@ -89,24 +89,26 @@ def final(column: str, claimed: tuple[float, float]) -> Callable[[Mapping[str, E
 
     def measure(runs: Mapping[str, Experiment]) -> list[Measure]:
         measures = []
-        for shown, source in parts(runs["final_accuracy"]).items():
+        for shown, source, points in parts(runs["final_accuracy"], claimed):
             plain, released = source.select(variant="D-PSGD"), source.select(variant=RELEASED)
             ceiling = source.select(variant="all-reduce").less(plain, column)
             for ours in (THREE, ONE):
-                own, range_ = source.select(variant=ours), claimed if shown.startswith("CIFAR-10,") else None
+                own = source.select(variant=ours)
                 gaps = own.less(plain, column), own.less(released, column)
-                measures.append(Measure(f"{ours}, {shown.rstrip(',')}", *gaps, claimed=range_, ceiling=ceiling))
+                measures.append(Measure(f"{ours}, {shown}", *gaps, claimed=points, ceiling=ceiling))
         return measures
 
     return measure
 
 
-def parts(source: Experiment | Unmeasured) -> dict[str, Runs]:
-    """What is compared apart in ``final_accuracy``, in words: choices of rates on one data set, or data sets."""
+def parts(source: Experiment | Unmeasured, claimed: tuple[float, float]) -> list[tuple[str, Runs, tuple | None]]:
+    """What is compared apart in ``final_accuracy``: in words, its runs, and the points claimed of it; choices of rates
+    on one data set, or data sets."""
     rates = {"CIFAR-10, each at its own best rate": OWN_RATES, "CIFAR-10, all at D-PSGD's rate": SHARED}
     if source.preset == "mid":
-        return {shown: source.under(named) for shown, named in rates.items()}
-    return {"CIFAR-10,": source.select(dataset="cifar10"), "CIFAR-100": source.select(dataset="cifar100")}
+        return [(shown, source.under(named), claimed) for shown, named in rates.items()]
+    sets = {"CIFAR-10": ("cifar10", claimed), "CIFAR-100": ("cifar100", None)}
+    return [(shown, source.select(dataset=name), points) for shown, (name, points) in sets.items()]
 
 
 def sparse_gain(runs: Mapping[str, Experiment]) -> list[Measure]:
