@@ -9,7 +9,7 @@ What:     accuracy of the worst, the mean and the best worker and of the average
 Alone:    one worker with all the images reaches 79.8 % (mid, ResNet, 20 epochs; ``alone``).
 Command:  python -m experiments.final_accuracy --data DIR
 Hardware: one CPU core; 100 runs of about 13 s each (the 50 on CIFAR-10 are those of ``convergence``), 22 minutes. mid:
-          70 runs of about 9 minutes (45 of them are those of ``convergence``), not all of them run yet.
+          70 runs of about 9 minutes, on a slower core 20 (45 of them are those of ``convergence``).
 Expect:   where the paper is right, +2.1 and +5.5 to +5.8 points; the published D-PSGD may be the released schedule, so
           both differences are shown.
 """
