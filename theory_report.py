@@ -144,7 +144,7 @@ def report(results: Path) -> str:
             )
         parts.append(table(pd.DataFrame(lines[False])))
         if script == "theory_leader_mixing":
-            parts.append("README coefficients (c1, c2, p1, p2 = {}, {}, {}, {}), core by core:".format(*README))
+            parts.append(f"README coefficients (c1, c2, p1, p2 = {', '.join(map(str, README))}), core by core:")
             parts.append(leader_table(frames))
     parts += ["## Checks of the code", "Proved, or true by construction: were one of them to fail, the code is wrong."]
     parts.append(table(pd.DataFrame(checks)))

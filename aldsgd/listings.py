@@ -72,8 +72,8 @@ def write_experiment(
 
     ``entries`` holds (label, seed, configuration) triples; the label names the curve or the row. ``conditions``: label
     -> under which condition its runs were made, where that does not follow from their configurations, such as where
-    each method has a learning rate of its own. Written atomically. Raises ConfigError if it cannot be
-    written, a label has the same seed twice, or the list is of a larger preset.
+    each method has a learning rate of its own. Written atomically. Raises ConfigError
+    if it cannot be written, a label has the same seed twice, or the list that is there is of a larger preset.
     """
     runs = [
         {"label": label, "seed": int(seed), "key": key(config)}

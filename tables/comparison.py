@@ -139,7 +139,7 @@ def compared(selections: Sequence[Selection], axis: str = "epochs", metric: str 
     selections = distinct(selections)
     columns, x = columns_of(selections, metric), common_end(selections, axis)
     named = columns[0].partition("_")[2]
-    unit, rows = Unit(named, selections[0].first.higher_is_better(named)), []
+    unit, rows = Unit(named, all(run.higher_is_better(named) for each in selections for run in each.runs.values())), []
     for selection in selections:
         row: dict[str, Cell | str] = {"runs": selection.name, "seeds": Cell(len(selection.runs))}
         for column in columns:

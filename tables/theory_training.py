@@ -64,7 +64,7 @@ def assumption_statements(frames: Frames, rho: float | None) -> list[Statement]:
         Statement(
             "Shards agree: at the end zeta^2 < ||grad F||^2, so that local gradients descend on F on average (interval "
             "of the difference)",
-            judge((named(key), paired_interval(zeta, norm).high <= 0) for key, (zeta, norm) in apart.items()),
+            judge((named(key), no_more(zeta, norm)) for key, (zeta, norm) in apart.items()),
             "; ".join(
                 f"{named(key)}: zeta^2 {number(z.mean())}, ||grad F||^2 {number(g.mean())}, difference "
                 f"{interval(paired_interval(z, g))}"

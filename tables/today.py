@@ -90,7 +90,8 @@ def comparisons(root: Path) -> Iterator[Comparison]:
         ours = here.select(method="aldsgd")
         rivals = [other for other in correctors(here) if ours and same_bytes(ours, other)]
         if rivals:
-            rival = rivals[largest({place: other.interval("mean").mean for place, other in enumerate(rivals)})]
+            by_label = {other[0].label: other for other in rivals}
+            rival = by_label[largest({label: other.interval("mean").mean for label, other in by_label.items()})]
             yield Comparison(f"(d) against the best drift corrector, {rival[0].variant}", place, ours, rival)
 
 
