@@ -14,6 +14,8 @@ from scipy.special import stdtr, stdtrit
 from aldsgd.errors import ConfigError
 
 MIN_PAIRS = 5
+#: When ``verdict`` has a word for a difference, as captions say it.
+WHEN = f"better and worse need at least {MIN_PAIRS} seeds and an interval that excludes zero"
 
 
 @dataclass(frozen=True)

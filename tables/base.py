@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from aldsgd.statistics import MIN_PAIRS, Interval, verdict
+from aldsgd.statistics import WHEN, Interval, verdict
 from tables.query import Experiment, Runs
 
 REFERENCE, LED = "D-PSGD", "AL-DSGD on D-PSGD"
@@ -178,7 +178,7 @@ def legend(unit: Unit) -> str:
     return (
         f"Test {unit.metric} at the last epoch, mean ± half-width of the 95 % Student-t interval over the seeds. "
         f"Differences to {REFERENCE} are {'in percentage points, ' if unit == PERCENT else ''}paired by seed; "
-        f"the words better and worse need at least {MIN_PAIRS} seeds and an interval that excludes zero. "
+        f"{WHEN}. "
         "Consensus distance: ||X - JX||²/n. Logical MB: 10⁶ bytes sent by all workers together in the whole run. "
         "Modelled s: computation plus communication under the cost model in the runs' configurations."
     )
@@ -190,7 +190,7 @@ def words(unit: Unit) -> str:
     return (
         f"Test {unit.metric} at the last epoch{' in percent' if percent else ''}, mean ± half-width of the 95 % "
         f"Student-t interval over seeds. Differences are {'in percentage points, ' if percent else ''}paired by seed; "
-        f"better and worse need {MIN_PAIRS} seeds and an interval without zero."
+        f"{WHEN}."
     )
 
 

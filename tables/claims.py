@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aldsgd.statistics import MIN_PAIRS, Interval
+from aldsgd.statistics import MIN_PAIRS, WHEN, Interval
 from tables.base import UNKNOWN, Estimate, Table, markdown, plus_minus, scaled, setting, table
 from tables.measures import (
     Measure,
@@ -189,8 +189,8 @@ def render(root: Path | str = "results") -> str:
         "# What became of the paper's claims",
         "",
         "Written by `python paper_tables.py --claims` from the runs in `results/`; every number comes from a CSV. "
-        "Differences are paired by seed, with 95 % Student-t intervals over seeds; the words better and worse need "
-        f"{MIN_PAIRS} seeds and an interval that excludes zero; only the eight comparisons named before the runs are "
+        "Differences are paired by seed, with 95 % Student-t intervals over seeds; "
+        f"{WHEN}; only the eight comparisons named before the runs are "
         "corrected for their number. Holds and does not hold need the paper's own setting; "
         "what was measured on less says at which scale. Released schedule: what the authors' code runs as D-PSGD, "
         "two matchings in turn. Only there: better than that schedule, and not than D-PSGD. Perfect mixing: "

@@ -16,7 +16,7 @@ import numpy as np
 from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
 from aldsgd.runs import Run
-from aldsgd.statistics import MIN_PAIRS, by_seed, mean_interval, paired_by_seed
+from aldsgd.statistics import WHEN, by_seed, mean_interval, paired_by_seed
 from baselines.registry import variant_of
 from tables.base import Cell, Table, Unit, table
 
@@ -156,6 +156,6 @@ def compared(selections: Sequence[Selection], axis: str = "epochs", metric: str 
     caption = (
         f"Test {named} {points}, at {x:g} {UNITS[axis]}, the most that every run has reached, between two tests on the "
         "line that joins them; mean ± half-width of the 95 % Student-t interval over seeds. Differences are paired by "
-        f"seed; better and worse need {MIN_PAIRS} seeds and an interval without zero."
+        f"seed; {WHEN}."
     )
     return table(caption, rows)
