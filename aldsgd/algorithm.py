@@ -43,6 +43,14 @@ class Algorithm:
     coefficients: Mapping[str, float] = {}
     #: By which of ``aldsgd.step.DRAWS`` some of its steps judge. shared: samples that all workers share for that.
     draw, shared = "batch", 0
+    #: Whether ``step`` reads from t how far the run has come, so that t can be no other count.
+    tells_time = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether workers move by the local rule along their gradients, and nothing but models is kept."""
+        own = type(self)
+        return not self.state and own.move is Algorithm.move and own.settle is Algorithm.settle
 
     def step(self, t: int) -> Step:
         """What is exchanged at step t."""

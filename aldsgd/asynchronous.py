@@ -55,10 +55,15 @@ class Gossip(Asynchronous):
         core: method with one exchange a step; whether before or after the move has no meaning here.
 
     Raises:
-        ConfigError: the core is none.
+        ConfigError: the core is none, or has more to it than links and weights, which would be left out.
     """
 
     def __init__(self, core: Algorithm):
+        if not core.plain:
+            raise ConfigError(
+                f"{type(core).__name__} moves workers by a rule of its own, and {type(self).__name__} would take of it "
+                "links and weights alone; choose a core that is plain gossip, such as dpsgd or matcha"
+            )
         self.core, self.n = core, core.n
         self._known: dict[Exchange, tuple] = {}
         self._last: tuple = (None, None)

@@ -186,6 +186,7 @@ class ALDSGD(Wrapper):
         self.order, self.scaled, self.candidates = order, force_scale == "lr", candidates
         self.period, self.steps_per_epoch, self.judge, self.seed = period, steps_per_epoch, judge, seed
         self.given_share, self.share = share, share or (lambda t: 1.0)
+        self.tells_time = share is not None
         if judge in DRAWS:
             self.draw = judge
         if judge == "shared":

@@ -30,11 +30,11 @@ class Wrapper(Algorithm):
         name = type(self).__name__
         if not isinstance(core, Algorithm):
             raise ConfigError(f"the core is a {type(core).__name__}; wrap a gossip method, as in {name}(DPSGD(graph))")
-        plain = type(core).move is Algorithm.move and type(core).settle is Algorithm.settle
-        if self.moves and not plain or set(core.state) & set(self.own):
+        if self.moves and not core.plain or set(core.state) & set(self.own):
             raise ConfigError(f"{type(core).__name__} moves workers by a rule of its own, as {name} does; take another")
         self.core, self.n, self.centres = core, core.n, core.centres
         self.state = {**core.state, **self.own}
+        self.tells_time = self.tells_time or core.tells_time
         self.coefficients = {**core.coefficients, **self.coefficients}
         if self.draw == "batch":
             self.draw, self.shared = core.draw, core.shared

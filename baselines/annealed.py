@@ -29,7 +29,7 @@ class AnnealedConsensus(Wrapper):
     def __init__(self, core, power=3.0, start=0):
         if not (power >= 0 and start >= 0):
             raise ConfigError(f"power = {power} and start = {start} must be zero or more")
-        self.power, self.start = power, start
+        self.power, self.start, self.tells_time = power, start, start > 0
         super().__init__(core)
 
     def step(self, t):
@@ -41,7 +41,7 @@ class AnnealedConsensus(Wrapper):
         state.y.copy_(state.x)
 
     def move(self, step, state, gradients, local):
-        if step.before[0].payload == ("y",):
+        if step.before and step.before[0].payload == ("y",):
             lr = local.lr if isinstance(local.lr, float) else local.lr[:, None]
             state.start.add_((state.start == 0).to(state.start) * lr)  # at the first such step
             gamma = (lr / state.start).nan_to_num(1.0).pow(self.power)  # as long as the rate is zero, 1

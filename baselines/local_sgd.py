@@ -31,6 +31,11 @@ class LocalSteps(Wrapper):
                 raise ConfigError(f"{name} = {value} is not a number of steps; give {least} or more")
         self.tau, self.first, self.late, self.merge = tau, max(post, late), late, merge
         super().__init__(core)
+        if core.tells_time:
+            raise ConfigError(
+                f"{type(core).__name__} changes in the course of the run, but counts exchanges within local steps; give it "
+                "a constant timing, and no start_epoch"
+            )
 
     def exchanges_before(self, t: int) -> int:
         """How many exchanges there were before step t."""

@@ -83,3 +83,11 @@ def test_periods_that_are_none_are_one_sentence(method):
     with pytest.raises(ConfigError, match="tau = 0 must be a whole number, 1 or more"):
         RunConfig(method=method).but(tau=0).algorithm(5)
     assert checked(Downpour(2)).n == 2
+
+
+@pytest.mark.parametrize("method", ["adsgd", "swift", "async_aldsgd"])
+@pytest.mark.parametrize("core", ["qg", "decentlam", "dsgd_ac"])
+def test_a_core_with_a_rule_of_its_own_is_refused(method, core):
+    # Of it only links and weights would be left: one method under several names.
+    with pytest.raises(ConfigError, match="moves workers by a rule of its own.*choose a core that is plain gossip"):
+        RunConfig(method=method).but(core=core).algorithm(5)

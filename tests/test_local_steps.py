@@ -10,6 +10,7 @@ from aldsgd.links import Link
 from aldsgd.schedules import drawn, hypercube
 from aldsgd.step import ALONE, Meter
 from baselines.allreduce import AllReduce
+from baselines.annealed import AnnealedConsensus
 from baselines.dpsgd import DPSGD
 from baselines.local_sgd import LocalSteps
 from baselines.noloco import NoLoCo
@@ -49,6 +50,18 @@ def test_local_sgd_is_what_it_says():
             x = np.tile(x.mean(axis=0), (5, 1))
         np.testing.assert_allclose(after["x"], x, **CLOSE)
     assert spent(LocalSteps(AllReduce(5), 4), 30) == 7 * spent(AllReduce(5), 1)
+
+
+def test_annealed_consensus_within_local_steps():
+    problem, core = Quadratics(5), DPSGD(random_graph(5, 1))
+    mix, x, first = gossip(core.alphas[0], core.graphs[0].matchings), problem.start, None
+    for t, *_, eta, after in walk(LocalSteps(AnnealedConsensus(core, 2.0), 3), problem, **SLOWLY):
+        g, gamma = problem.gradient(x, t), 0.0
+        if t % 3 == 2:
+            first = first or eta
+            gamma = (eta / first) ** 2
+        x = (1 - gamma) * x + gamma * mix(x) - eta * g
+        np.testing.assert_allclose(after["x"], x, **CLOSE)
 
 
 def test_one_local_step_is_the_method_itself_and_momentum_then_averages_gradients():
@@ -246,6 +259,19 @@ def test_methods_inside_come_with_their_options_from_the_command_line():
         (lambda: RunConfig(method="local_sgd").but(inner="diloco").algorithm(5), "unknown inner 'diloco'"),
         (lambda: RunConfig(method="local_sgd").but(late=2.0).algorithm(5), "late = 2.0"),
         (lambda: end(OuterStep(Single(4), "slowmo", 2), Quadratics(4), lr=0.0), "divides by the learning rate"),
+        (
+            lambda: RunConfig(method="local_sgd").but(inner="aldsgd", timing="late").algorithm(5),
+            "ALDSGD changes in the co",
+        ),
+        (
+            lambda: RunConfig(method="local_sgd").but(inner="aldsgd", timing="rate").algorithm(5),
+            "ALDSGD changes in the co",
+        ),
+        (lambda: RunConfig(method="local_sgd").but(inner="dsgd_ac", start_epoch=1).algorithm(5), "and no start_epoch"),
+        (
+            lambda: RunConfig(method="local_sgd").but(inner="aldsgd", core="dsgd_ac", start_epoch=1).algorithm(5),
+            "ALDSGD changes in the course",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(make, message):
