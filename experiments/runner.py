@@ -176,6 +176,7 @@ def work(connection, execution: Execution) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     plain_warnings()
     torch.set_num_threads(execution.threads or 1)
+    prepare_device(execution.device, execution.deterministic)
     execution, store = replace(execution, quiet=True), RunStore(execution.results)
     while True:
         try:
