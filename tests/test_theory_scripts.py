@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_every_table_is_described(results):
         assert record["preset"] == "smoke" and record["environment"]["versions"]["numpy"] == np.__version__
         assert frames and all(len(frame) for frame in frames.values())
         assert not any("/" in str(value) for value in record["configuration"].values())
+
+
+def test_every_column_of_every_table_is_explained():
+    """In its row of the README, in the row that this one names, or among the names that all tables share."""
+    folder = ROOT / "results" / "theory"
+    text = (folder / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)\.csv` \|(.*)$", text, re.M))
+    tables = {path.stem: path.read_text().partition("\n")[0].split(",") for path in folder.glob("*.csv")}
+    assert set(rows) == set(tables)
+    shared = re.findall("`([^`]+)`", text.partition("\n| file")[0])
+    for name, columns in tables.items():
+        like = re.search(r"as `(\w+)\.csv`", rows[name])
+        named = {*shared, *re.findall("`([^`]+)`", rows[name] + (rows[like[1]] if like else ""))}
+        assert set(columns) <= named, (name, set(columns) - named)
 
 
 def test_levels_stay_names(results):
