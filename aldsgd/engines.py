@@ -155,7 +155,7 @@ class Stacked(Loop):
 
     def __init__(self, workers):
         super().__init__(workers)
-        self.stack = Stack(workers.modules, workers.parameters)
+        self.stack = Stack(workers.modules)
         self.leaf = workers.parameters.detach().requires_grad_()
 
     def gradients(self, inputs, targets, step):

@@ -63,14 +63,14 @@ def _changed(parameter: nn.Parameter | None) -> bool:
 
 
 class Stack:
-    """The models of ``modules`` (no ``obstacle``), one per row of ``parameters`` (n, P), as one network.
+    """The models of ``modules`` (no ``obstacle``) as one network, called with the parameters (n, P) of all.
 
     The modules' BatchNorm buffers become views of stacked ones, with the values they had.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], parameters: Tensor):
+    def __init__(self, modules: Sequence[nn.Module]):
         own = trainable(modules[0])
-        self.n, self.template = len(modules), modules[0]
+        self.n = len(modules)
         self.shapes, self.sizes = [p.shape for p in own], [p.numel() for p in own]
         self.weights: list[Tensor] = []
         self._normalised: list[Tensor] = []
