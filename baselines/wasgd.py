@@ -35,15 +35,10 @@ class Weighted:
         else:
             # From the smallest on: the same weights, which do not all vanish where a is large.
             first = h[hood.first_smallest(h.masked_fill(barred, float("inf")))][hood.row]
-            share = (h - first) / summed(hood, h.masked_fill(barred, 0.0)).clamp_min(1e-300)
+            share = (h - first) / hood.sums(h.masked_fill(barred, 0.0)).clamp_min(1e-300)
             theta = (-self.sharpness * share).exp().masked_fill(barred, 0.0)
-        total = summed(hood, theta)
+        total = hood.sums(theta)
         return (theta / total).where(total > 0, hood.itself.double())
-
-
-def summed(hood, entries):
-    """The sum of ``entries`` (E,) over each row of a neighbourhood, again (E,)."""
-    return entries.new_zeros(len(hood.workers)).index_add_(0, hood.row, entries)[hood.row]
 
 
 class WASGD(Algorithm):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from aldsgd.cache import cache_dir
 from aldsgd.errors import ConfigError
 from aldsgd.listings import write_experiment
-from aldsgd.records import Run, RunStore
+from aldsgd.records import CLOCK_COLUMNS, Run, RunStore
 from baselines.registry import VARIANTS
 from experiments.command import Session, command
 from experiments.configuration import RunConfig, linked
@@ -39,7 +39,6 @@ FOUR = ("D-PSGD (released schedule)", "D-PSGD", "AL-DSGD on D-PSGD", "AL-DSGD, t
 FIVE = (*FOUR, "MATCHA")
 #: The graphs of 38.5 % leave workers apart, which D-PSGD and MATCHA refuse unless told that it is meant.
 APART = {"graph": "paper:38.5", "disconnected": True}
-CLOCKS = ("seconds_compute", "seconds_mixing", "seconds_evaluation")
 COMPARED = ("worst_accuracy", "mean_accuracy", "averaged_accuracy")
 
 
@@ -92,7 +91,7 @@ def minutes(run: Run | None) -> float | None:
     """How long a run took by its own clocks, over all sessions that it was cut into; None unless on a GPU."""
     if run is None or run.meta["environment"]["hardware"]["device"] is None:
         return None
-    return float(run.network[list(CLOCKS)].iloc[-1].sum()) / 60
+    return float(run.network[list(CLOCK_COLUMNS)].iloc[-1].sum()) / 60
 
 
 def listing(lines: list[Line], store: RunStore, options: argparse.Namespace) -> str:

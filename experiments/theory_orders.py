@@ -25,12 +25,10 @@ from aldsgd.theory.leaders import (
     column_moments,
     compress,
     dpsgd_schedule,
-    matcha_schedule,
     mean_square_radius,
     one_step_norm,
     operator,
     period_norm,
-    released_schedule,
 )
 from aldsgd.theory.orders import Leading, noise_influence, period_moments
 from aldsgd.theory.quadratics import Logistic, Quadratics, exact_trajectory, leader_mixer, simulate
@@ -38,6 +36,7 @@ from aldsgd.theory.selection import selection_floor, selection_weights
 from aldsgd.theory.spectra import fastest_rho, spectrum
 from experiments.command import command
 from experiments.theory_common import parser, run
+from experiments.theory_leader_mixing import CORES, LEVELS
 from experiments.theory_observed import observe
 
 ETA = 0.1
@@ -51,9 +50,6 @@ WAYS = {
     "released, every 40th": ("released", 1.0, 40),
     "printed, every 40th": ("printed", 1.0, 40),
 }
-LEVELS = {"smoke": ("53.8",), "cpu": ("100", "84.6", "69.2", "53.8", "38.5")}
-CORES = {"dpsgd": dpsgd_schedule, "matcha": lambda graphs: matcha_schedule(graphs, 0.5),
-         "dpsgd_released": released_schedule}  # fmt: skip
 SHORT = ("printed", "printed, force times eta", "released, every 2nd", "printed, every 2nd")
 COMPARED = ("printed", "released, every 2nd")  # whose rates are simulated
 STEPS = {"smoke": (64, 128), "cpu": (1024, 2048, 4096)}
