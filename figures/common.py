@@ -26,7 +26,7 @@ def title(runs: Experiment) -> str:
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     missing = "" if len(runs) == runs.listed else f"; {len(runs)} of {runs.listed} runs measured"
     data, models, workers = (listed(runs.field(name)) for name in ("dataset", "model", "workers"))
-    what = f"{data}{size}, {models}, {workers} workers, preset {runs.preset}:"
+    what = style.verbatim(f"{data}{size}, {models}, {workers} workers, preset {runs.preset}:")
     numbers = "one seed, no interval" if counts == [1] else f"mean and 95\xa0% interval over n\xa0=\xa0{seeds} seeds"
     return what + ("\n" if len(what + numbers) > 105 else " ") + numbers + missing
 
@@ -35,6 +35,11 @@ def listed(values: Iterable) -> str:
     """a, b and c."""
     *others, last = map(str, values)
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def measured(unit: Unit) -> str:
+    """What an axis of test results is called."""
+    return style.verbatim(f"test {unit.metric}") + " (%)" * (unit.scale == 100)
 
 
 def curves(runs: Iterable[Run], column: str) -> pd.DataFrame:
@@ -101,7 +106,7 @@ def categories(
             linestyle=look.linestyle if joined else "none", linewidth=0.7, elinewidth=1,
         )  # fmt: skip
     across, along = (axes.yaxis, axes.xaxis) if flat else (axes.xaxis, axes.yaxis)
-    across.set_ticks(range(len(names)), names)
+    across.set_ticks(range(len(names)), list(map(style.verbatim, names)))
     along.set_label_text(value)
     axes.set(**{"ylim": (len(names) - 0.5, -0.5)} if flat else {"xlim": (-0.5, len(names) - 0.5)})
     across.grid(False)
@@ -114,7 +119,7 @@ def dots(axes: Axes, names: Sequence[str], intervals: Sequence[Interval | None])
     mean, half = ends(intervals)
     axes.errorbar(mean, np.arange(len(names)), xerr=half, color=style.INK, marker="o", markersize=4.5, linestyle="none",
                   elinewidth=1.2)  # fmt: skip
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), list(map(style.verbatim, names)))
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
@@ -151,7 +156,7 @@ def overview(results: Path, out: Path, width: float = style.PAGE_WIDTH, *, name:
             axes.set_yticks(range(len(runs.labels)), runs.labels, parse_math=False)
             axes.set_ylim(len(runs.labels) - 0.5, -0.5)
             shown = "averaged model" if column == "averaged" else f"{column} worker"
-            axes.set(title=shown, ylabel="", xlabel=f"test {unit.metric}" + " (%)" * (unit.scale == 100))
+            axes.set(title=shown, ylabel="", xlabel=measured(unit))
         return finish(fig, runs, (), out)
 
 
@@ -171,7 +176,7 @@ def against_bytes(results: Path, out: Path, width: float = style.PAGE_WIDTH, *, 
                               markersize=look.markersize, linestyle="none", elinewidth=1.2)  # fmt: skip
             axes.set_yticks(range(len(runs.labels)), runs.labels, parse_math=False)
             axes.set_ylim(len(runs.labels) - 0.5, -0.5)
-        shown = f"test {unit.metric}" + " (%)" * (unit.scale == 100)
+        shown = measured(unit)
         limits = [f([axes.get_xlim() for axes in panels[:2]], axis=0) for f in (np.min, np.max)]
         for axes, title in zip(panels, ("mean worker", "averaged model"), strict=False):
             axes.set(title=title, xlabel=shown, xlim=(limits[0][0], limits[1][1]))

@@ -7,7 +7,7 @@ import numpy as np
 
 from aldsgd.statistics import mean_interval
 from figures import style
-from figures.common import ends
+from figures.common import ends, measured
 from tables.base import Unit
 from tables.comparison import AXES, UNITS, Selection, columns_of, common_end, distinct, values_at
 
@@ -19,8 +19,7 @@ def draw_comparison(
     """Draw ``compare.pdf`` and ``.png`` into ``out``; returns the files written."""
     selections = distinct(selections)
     columns = columns_of(selections, metric)
-    named = columns[0].partition("_")[2]
-    unit = Unit(named)
+    unit = Unit(columns[0].partition("_")[2])
     with style.sheet(width):
         fig, (panels,) = style.grid(1, len(columns), 3.0, 1.8, sharex="all", sharey="all")
         for axes, column in zip(panels, columns, strict=True):
@@ -33,7 +32,7 @@ def draw_comparison(
                 style.curve(axes, place, selection.name, x, mean, mean - half, mean + half, of=len(selections))
             shown = column.partition("_")[0]
             axes.set(title="averaged model" if shown == "averaged" else f"{shown} worker", xlabel=UNITS[axis],
-                     ylabel=f"test {named}" + " (%)" * (unit.scale == 100))  # fmt: skip
+                     ylabel=measured(unit))  # fmt: skip
             if axis == "epochs":
                 style.epoch_axis(axes)
         style.legend(fig, [selection.name for selection in selections])

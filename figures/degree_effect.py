@@ -26,7 +26,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
                 means = pd.DataFrame([by_degree(entry.run).groupby("degree")["accuracy"].mean() for entry in own])
                 series[family] = [mean_interval(means[d].to_numpy()) if d in means else None for d in places]
             categories(axes, list(map(str, places)), series, "worker's test accuracy (%)", joined=True)
-            level = f"{graph.removeprefix('paper:')} %"
+            level = style.verbatim(f"{graph.removeprefix('paper:')} %")
             axes.set(title=f"{level}, {graphs} graph{'s' * (graphs > 1)}", xlabel="degree in graph A")
         within_percent(panels[0, 0])
         return finish(fig, runs, runs.families, out)

@@ -45,9 +45,9 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
                         far = True
                         continue
                     axes.errorbar(mean, place + up, xerr=half, color=color, elinewidth=0.9, **look_of(marker, color))
-            title = NAMES.get(config["dataset"], config["dataset"])
-            rates = runs.named(number)
-            axes.set(xlabel="test accuracy (%)", title=title + (f", {rates}" if rates else ""))
+            title, rates = NAMES.get(config["dataset"], config["dataset"]), runs.named(number)
+            title = style.verbatim(title + (f", {rates}" if rates else ""))
+            axes.set(xlabel="test accuracy (%)", title=title)
             axes.set_yticks(np.arange(len(variants)), list(map(style.brief, variants)))
             axes.set_ylim(len(variants) - 0.4, -0.6)
         handles = [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from figures import style
-from figures.common import by_condition, categories, finish, script, within_percent
+from figures.common import by_condition, categories, finish, measured, script, within_percent
 from tables.base import Unit
 from tables.query import Experiment
 
@@ -20,10 +20,10 @@ def draw_over(
         fig, (panels,) = style.grid(1, 2, 2.9, 1.8)
         for axes, column in zip(panels, ("mean", "worst"), strict=True):
             shown = {v: [cell.interval(column) for cell in own] for v, own in cells.items()}
-            percent = Unit.of(runs).scale == 100
-            categories(axes, names, shown, f"test {runs.metric}" + " (%)" * percent, joined=True)
+            unit = Unit.of(runs)
+            categories(axes, names, shown, measured(unit), joined=True)
             axes.set(title=f"{column} worker", xlabel=label)
-            if percent:
+            if unit.scale == 100:
                 within_percent(axes)
         return finish(fig, runs, list(cells), out)
 

@@ -38,7 +38,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH, name: str = 
                 for rate, value, taken in points:
                     if taken:
                         axes.plot(rate, value, color=look.color, marker=look.marker, markersize=large, linestyle="none")
-            axes.set(title=place, xscale="log", xlabel="learning rate", ylabel="mean worker (%)")
+            axes.set(title=style.verbatim(place), xscale="log", xlabel="learning rate", ylabel="mean worker (%)")
             rates = sorted({rate_of(entry.run) for entry in own})
             rates = rates[:: -(-len(rates) // (4 if style.narrow() else 6))]
             axes.set_xticks(rates, [f"{rate:g}".lstrip("0") for rate in rates])

@@ -38,9 +38,9 @@ def mean_against_bytes(axes: Axes, methods: dict[str, list[Run]]) -> None:
             style.curve(axes, place, label, megabytes, *band(values))
         else:
             # No place on a logarithmic axis: a level to compare with, where it ended.
-            level, look = band(values)[0][-1], style.look(label)
+            level, look, named = band(values)[0][-1], style.look(label), style.verbatim(label)
             axes.axhline(level, color=look.color, linestyle=look.linestyle)
-            axes.text(0.98, 0.03, f"dotted: where\n{label}\n(0 MB) ended", transform=axes.transAxes, ha="right",
+            axes.text(0.98, 0.03, f"dotted: where\n{named}\n(0 MB) ended", transform=axes.transAxes, ha="right",
                       color=look.color, fontsize=style.SMALLEST)  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def consensus_against_epoch(axes: Axes, methods: dict[str, list[Run]]) -> None:
         values = curves(runs, "consensus_distance")
         values = values[(values > 0).all(axis=1)]
         if values.empty:
-            absent.append(label)
+            absent.append(style.verbatim(label))
             continue
         # Interval of the logarithm: on this axis it is as wide above as below, and never reaches zero.
         style.curve(axes, place, label, values.index, *(10**ends for ends in band(np.log10(values))))
@@ -70,7 +70,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             panel(axes, methods)
         style.heading(
             fig,
-            f"{config['dataset']}, {config['workers']} workers, preset {runs.preset}: mean of "
+            f"{style.verbatim(config['dataset'])}, {config['workers']} workers, preset {runs.preset}: mean of "
             f"n = {' to '.join(map(str, counts))} seeds, 95 % interval shaded",
         )
         style.legend(fig, list(methods))

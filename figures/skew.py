@@ -34,7 +34,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             axes.set_yticks(range(len(shown)), shown, parse_math=False)
             axes.set_ylim(len(shown) - 0.5, -0.5)
             graph = own.field("graph")[0]
-            axes.set(title=f"alpha {-alpha:g}, {graph}", xlabel="test accuracy (%)")
+            axes.set(title=style.verbatim(f"alpha {-alpha:g}, {graph}"), xlabel="test accuracy (%)")
         for axes in panels.flat[len(places) :]:
             axes.remove()
         mean = Line2D([], [], color="0.3", marker="s", linestyle="none", label="mean worker")

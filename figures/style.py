@@ -170,8 +170,14 @@ def wrapped(text: str, size: float, inches: float) -> str:
     return formulas.sub(lambda formula: formula[0].replace("\xa0", " "), "\n".join(lines))
 
 
+def verbatim(name: str) -> str:
+    """A name that a user may have chosen, of which matplotlib takes nothing for a formula."""
+    return name.replace("$", r"\$")
+
+
 def brief(label: str) -> str:
     """How a method is called where there is little room: shorter in a column."""
+    label = verbatim(label)
     return label.replace("three graphs", "3 graphs").replace("released schedule", "released") if narrow() else label
 
 

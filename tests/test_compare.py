@@ -8,6 +8,7 @@ from scipy import stats
 from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
 from experiments import compare
+from figures import style
 from tables.comparison import columns_of, common_end, compared, parsed, select, value_at
 from tables.links import first_reached, mean_at
 from tests.calling import call
@@ -144,6 +145,18 @@ def test_the_command_prints_a_table_and_draws(store, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"compare.pdf", "compare.png"}
     again = call(compare, "method=dpsgd,graph=ring", "method=dpsgd,graph=ring", "--results", store, "--format", "csv")
     assert "D-PSGD (1)" in again.out and "D-PSGD (2)" in again.out
+
+
+def test_a_name_with_dollars_is_no_formula(store, tmp_path):
+    for width in ("7", "3.5"):
+        ended = call(compare, "$x^{2$@method=dpsgd,graph=ring", "$a$_@method=my.module:Mine", "--results", store,
+                     "--out", tmp_path, "--width", width)  # fmt: skip
+        assert ended.code == 0 and "less $x^{2$'s" in ended.out and ended.err == ""
+    with style.sheet():
+        fig = style.empty(2)
+        style.legend(fig, ["$x^{2$"])
+        (shown,) = fig.legends[0].get_texts()
+        assert shown._preprocess_math(shown.get_text()) == ("$x^{2$", False)
 
 
 @pytest.mark.parametrize(

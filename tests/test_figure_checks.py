@@ -11,11 +11,12 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.text import Annotation
 
-from aldsgd.listings import load_experiment, names
+from aldsgd.listings import load_experiment, names, write_experiment
 from baselines.registry import VARIANTS, look
 from figures import compare, primary, style, theory_common
 from figures.all import figure_of
 from tables.comparison import select
+from tests.test_tables import network_row, record
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -77,6 +78,17 @@ def texts(fig):
 def panels(fig):
     """Axes that show data, without colour bars."""
     return [axes for axes in fig.axes if axes.get_label() != "<colorbar>"]
+
+
+def test_a_users_names_are_no_formulas(tmp_path):
+    """Of data, models, labels and conditions, in titles, ticks, legends and notes."""
+    changes = {"dataset": "text:$x^{2$", "model": "my:$\\m$", "lr": 0.1, "message_loss": 0.1, "split": "iid"}
+    changes |= {"dirichlet_alpha": 0.5, "graph": "file:$g_$"}
+    _, *run = record(tmp_path, "D-PSGD", 0, [network_row(0.5, 0.6, 0.7, 0.0, 0.0)], **changes)
+    for name in ("alone", "final_accuracy", "heterogeneous", "judges", "losses", "own_rates", "quickstart", "skew"):
+        write_experiment(tmp_path, name, "cpu", [("$odd^{label$", *run)], {"$odd^{label$": "$c^{$"})
+        for width in style.WIDTHS:
+            assert len(figure_of(name)(tmp_path, tmp_path, width)) == 2
 
 
 def test_no_text_is_small(drawn):
