@@ -9,10 +9,10 @@ are wrong. A faulty worker may also lie: of every loss that it reports it says 0
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from aldsgd.data import shards_of
 from aldsgd.datasets import Data
 from aldsgd.errors import ConfigError, brief, checked_numbers, whole
 from aldsgd.streams import torch_seed
@@ -107,22 +107,27 @@ class Fault:
 def fault_of(settings) -> Fault | None:
     """The fault that an ``aldsgd.Settings`` names. Raises ConfigError where its parts do not fit each other."""
     if settings.fault is None:
-        for name in ("faulty", "lies", "fault_strength", "fault_from"):
-            if getattr(settings, name):
+        for name, unset in (("faulty", ()), ("lies", False), ("fault_strength", None), ("fault_from", 0)):
+            if getattr(settings, name) != unset:
                 raise ConfigError(f"{name} has no effect without fault; give fault='honest', say")
         return None
     return Fault(settings.fault, tuple(settings.faulty), settings.lies, settings.fault_strength, settings.fault_from)
 
 
-def flipped(data: Data, shards: Sequence[np.ndarray], workers: Sequence[int]) -> Data:
-    """``data`` in which every training label c of these workers is the last class less c; the test set stays clean.
+def taught(data: Data, n: int, settings) -> Data:
+    """``data`` as n workers learn from it: under the fault "flipped" of an ``aldsgd.Settings`` every training label c
+    of the faulty ones is the last class less c. Shards by labels are cut by the right ones; the test set stays clean.
 
-    Raises ConfigError where there are no classes.
+    Raises ConfigError for a faulty worker that is none of n, and where there are no classes.
     """
+    fault = fault_of(settings)
+    if fault is None or fault.kind != "flipped":
+        return data
+    fault.check(n)
     if data.task != "classification":
         raise ConfigError(f"flipped labels need classes, not {data.task}; choose another fault")
-    labels = data.train_targets.clone()
-    for worker in workers:
-        own = torch.from_numpy(np.asarray(shards[worker])).to(labels.device)
+    labels, shards = data.train_targets.clone(), shards_of(data.train_targets, n, settings)
+    for worker in fault.workers:
+        own = torch.from_numpy(shards[worker]).to(labels.device)
         labels[own] = data.outputs - 1 - labels[own]
     return replace(data, train_targets=labels)

@@ -18,6 +18,7 @@ from aldsgd.datasets import Data
 from aldsgd.distrust import distrusted
 from aldsgd.errors import ConfigError
 from aldsgd.evaluation import Evaluator, mean_statistics
+from aldsgd.faults import taught
 from aldsgd.finite import name_unsound
 from aldsgd.identity import identity_of
 from aldsgd.judging import Judging, set_apart
@@ -80,6 +81,7 @@ class Trainer:
         self.data = data.to(device_of(settings.device))
         self.task = task_of(data, loss)
         shards = shards_of(data.train_targets, n, settings)
+        self.data = taught(self.data, n, settings)
         interim = self.data.subset(test_limit=settings.interim_images)
         if settings.personalised:
             self.task = personalised(self.task, interim, shards)

@@ -246,29 +246,20 @@ class RunConfig:
         return scaled(build) if self.start_scaled else build
 
     def taught(self, data):
-        """``data`` as the workers see it: with the wrong labels of noisy and of faulty ones.
+        """``data`` with the wrong labels of noisy workers; those of faulty ones are made where they train
+        (``aldsgd.faults.taught``).
 
         Raises ConfigError for a share outside 0..1, more noisy workers than workers, or shards made from labels.
         """
-        if self.fault == "flipped":
-            from aldsgd.faults import flipped
-
-            data = flipped(data, self.shards_of(data, "flipped labels"), self.faulty)
         if not (self.label_noise and self.noisy_workers):
             return data
+        from aldsgd.data import split
         from aldsgd.differences import label_noise
 
-        shards = self.shards_of(data, "label noise")
-        return label_noise(data, shards, self.noisy_workers, self.label_noise, self.seed)
-
-    def shards_of(self, data, what: str) -> list:
-        """Indices of each worker's samples. Raises ConfigError where they are made from the labels that ``what``
-        changes."""
-        from aldsgd.data import split
-
         if self.split not in ("iid", "unequal"):
-            raise ConfigError(f"{what} would change the {self.split} split itself: use iid or unequal shards")
-        return split(data.train_targets, self.workers, self.split, self.shards_seed, None, self.min_shard)
+            raise ConfigError(f"label noise would change the {self.split} split itself: use iid or unequal shards")
+        shards = split(data.train_targets, self.workers, self.split, self.shards_seed, None, self.min_shard)
+        return label_noise(data, shards, self.noisy_workers, self.label_noise, self.seed)
 
     def settings(self, device: str = "cpu", engine: str = "auto"):
         """What the trainer needs of it. Raises ConfigError for a value that makes no sense."""

@@ -17,11 +17,12 @@ from aldsgd import distrust
 from aldsgd.algorithm import checked
 from aldsgd.checkpoint import Checkpoints
 from aldsgd.clocks import ComputeTimes
-from aldsgd.data import split, steps_per_epoch
+from aldsgd.data import shards_of, steps_per_epoch
 from aldsgd.datasets import Data, content_hash, load
 from aldsgd.distributed import ProcessNetwork
 from aldsgd.environment import environment
 from aldsgd.errors import ConfigError
+from aldsgd.faults import taught
 from aldsgd.graphs import worker_count
 from aldsgd.listings import check_experiment, write_experiment
 from aldsgd.own_names import own_data
@@ -142,13 +143,14 @@ def absent(store: RunStore, entries: list[Entry], execution: Execution) -> list[
 def content(config: RunConfig, execution: Execution) -> str | None:
     """Hash of the samples that a run trains on now, None where they are not at hand."""
     # All that wrong labels follow from, so that a data set without them is read and hashed once.
-    shards = config.workers, config.split, config.min_shard, config.seed, config.shards_seed
+    shards = config.workers, config.split, config.dirichlet_alpha, config.min_shard, config.seed, config.shards_seed
     noise = *shards, config.noisy_workers, config.label_noise
     flipped = *shards, config.fault == "flipped" and config.faulty
     place = (execution.data, *samples_key(config), all(noise[-2:]) and noise, flipped[-1] and flipped)
     if place not in _CONTENTS:
         try:
-            _CONTENTS[place] = content_hash(config.taught(samples_of(config, replace(execution, download=False))))
+            data = config.taught(samples_of(config, replace(execution, download=False)))
+            _CONTENTS[place] = content_hash(taught(data, config.workers, config.settings()))
         except ConfigError:
             _CONTENTS[place] = None
     return _CONTENTS[place]
@@ -234,14 +236,7 @@ def check(config: RunConfig, execution: Execution) -> None:
         checked_model(build())
     checked(algorithm)
     distrust.checked(algorithm, settings)
-    shards = split(
-        data.train_targets,
-        config.workers,
-        config.split,
-        config.shards_seed,
-        config.dirichlet_alpha,
-        config.min_shard,
-    )
+    shards, data = shards_of(data.train_targets, algorithm.n, settings), taught(data, algorithm.n, settings)
     if config.in_virtual_time:
         ComputeTimes(config.settings().clock, config.workers, config.seed, 1, config.compute_seconds)
     if config.personalised:

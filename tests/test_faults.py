@@ -1,22 +1,26 @@
 """Faulty workers and defences against them: each against a plain transcription, in checkpoints, and in records."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from aldsgd.clocks import Clock
+from aldsgd.data import shards_of
 from aldsgd.datasets import content_hash, load
 from aldsgd.defences import Defence, breakdown
 from aldsgd.distrust import Distrust, distrusted
 from aldsgd.errors import ConfigError
-from aldsgd.faults import FAULTS, Fault, flipped
+from aldsgd.faults import FAULTS, Fault, taught
 from aldsgd.finite import finite_rows
 from aldsgd.graphs import complete, paper_graph, ring
 from aldsgd.leaders import ALDSGD
 from aldsgd.links import Pairs
 from aldsgd.network import LocalNetwork, mix_finite, mix_sparse
 from aldsgd.settings import Settings
+from aldsgd.trainers import train
 from aldsgd.training import Trainer
 from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD
@@ -25,7 +29,7 @@ from baselines.gradient_tracking import GradientTracking
 from baselines.lsgd import LSGD
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution
-from experiments.runner import content, train_run
+from experiments.runner import content, prepare, train_run
 from tests.leading import Problem
 from tests.reference import active_neighbours, gossip_of, leaders_of
 from tests.stepping import rule, state_of, take
@@ -166,9 +170,32 @@ def test_every_fault_of_every_kind_of_method_leaves_the_honest_finite():
 
 def test_labels_are_flipped_for_the_faulty_alone():
     data = load("digits").subset(64, 16)
-    other = flipped(data, [np.arange(0, 32), np.arange(32, 64)], [1])
+    settings = Settings(fault="flipped", faulty=(1,), split=[np.arange(0, 32), np.arange(32, 64)])
+    other = taught(data, 2, settings)
     assert torch.equal(other.train_targets[:32], data.train_targets[:32])
     assert torch.equal(other.train_targets[32:], 9 - data.train_targets[32:])
+    assert taught(data, 2, replace(settings, fault="sign")) is data
+
+
+@pytest.mark.parametrize("shape", [{}, dict(split="label"), dict(clock=Clock(stragglers=1))])
+def test_the_library_flips_labels_once_on_shards_cut_before(shape):
+    """Bit for bit the honest run on labels that were flipped by hand."""
+    data = load("digits").subset(256, 32)
+    given = dict(epochs=2, lr=0.1, **shape)
+    shards = shards_of(data.train_targets, N, Settings(**given))
+    labels = data.train_targets.clone()
+    for worker in (1, 2):
+        labels[shards[worker]] = 9 - labels[shards[worker]]
+    by_hand = replace(data, train_targets=labels)
+    found = [
+        train(DPSGD(GRAPH), BASE.build(data), each, **given | more).workers.parameters
+        for each, more in (
+            (data, dict(fault="flipped", faulty=(1, 2))),
+            (by_hand, dict(split=shards, fault="honest", faulty=(1, 2))),
+            (data, dict(fault="honest", faulty=(1, 2))),
+        )
+    ]
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
 
 # Defences
@@ -309,6 +336,10 @@ def test_a_run_with_faults_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="faulty = .* of 8 workers; name some of 0 to 7, not all"):
         distrusted(LocalNetwork(8), DPSGD(GRAPH), None, Settings(fault="honest", faulty=tuple(range(8))))
+    with pytest.raises(ConfigError, match="faulty = .99,. of 8 workers"):
+        Trainer(DPSGD(GRAPH), None, load("digits"), Settings(fault="flipped", faulty=(99,)))
+    with pytest.raises(ConfigError, match="fault_strength has no effect without fault"):
+        Settings(fault_strength=0.0)
     with pytest.raises(ConfigError, match="an all-reduce has none"):
         distrusted(LocalNetwork(8), AllReduce(8), None, Settings(defence="median"))
     assert distrusted(LocalNetwork(8), DPSGD(GRAPH), None, Settings(radius=2.0)) is None
@@ -318,6 +349,7 @@ def test_runs_with_and_without_flipped_labels_know_their_own_data():
     """A store of both is taken for complete: neither's data passes for the other's."""
     base = RunConfig(dataset="digits", model="logistic", train_images=64, test_images=16, workers=4, graph="ring")
     runs = [base, base.but(fault="flipped", faulty=(1,)), base.but(fault="flipped", faulty=(2,))]
+    skewed = [run.but(split="dirichlet", dirichlet_alpha=1.0) for run in runs]
     execution = Execution(results="unused")
-    own = [content_hash(run.taught(load("digits").subset(64, 16))) for run in runs]
-    assert len(set(own)) == 3 and [content(run, execution) for run in (*runs, *runs)] == own + own
+    own = [content_hash(prepare(run, execution).data) for run in (*runs, *skewed)]
+    assert len(set(own)) == 5 and [content(run, execution) for run in (*runs, *skewed, *runs)] == own + own[:3]
