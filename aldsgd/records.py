@@ -204,8 +204,9 @@ class RunStore:
         return run
 
 
-def check_folder(folder: Path, root: Path) -> None:
-    """Raise ConfigError unless files can be made in ``folder`` (which is created), a part of the results ``root``."""
+def check_folder(folder: Path, root: Path, name: str = "results") -> None:
+    """Raise ConfigError unless files can be made in ``folder`` (which is created), a part of ``root``, which the option
+    ``name`` gives."""
     probe = folder / f".probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +214,7 @@ def check_folder(folder: Path, root: Path) -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"the results folder {root} cannot be written ({error.strerror}): choose another with --results"
+            f"the {name} folder {root} cannot be written ({error.strerror}): choose another with --{name}"
         ) from None
 
 
@@ -222,8 +223,8 @@ class RunWriter:
 
     Rows are appended to ``<stem>.csv.part`` and flushed, so that a running experiment can be watched; ``finish``
     writes ``<stem>.json`` atomically and then renames the rows to ``<stem>.csv``, which makes the run complete at
-    once. Leaving the block without ``finish`` leaves the ``.part`` file behind and changes no finished file. Where
-    there are no locks, each writer has a part of its own, and the first to finish counts.
+    once. Leaving the block without ``finish`` leaves the ``.part`` file behind, unless the run was refused before its
+    first row, and changes no finished file. Where there are no locks, each writer has a part of its own, and the first to finish counts.
     Entering raises AlreadyComplete when the run is complete, be it that another process has just finished it, and
     ConfigError when the folder cannot be written, when the name is taken by another configuration or a folder, or
     when another process is recording the same run; nothing is touched then. A full disk is a ConfigError at any time.
@@ -234,7 +235,7 @@ class RunWriter:
         self.columns = tuple(columns)
         self.path = store.folder / f"{store.stem(config)}.csv"
         self.part = self.path.with_suffix(".csv.part")
-        self._file, self._locked = None, False
+        self._file, self._locked, self._begun = None, False, False
 
     def __enter__(self) -> "RunWriter":
         self._refuse_complete()
@@ -262,7 +263,10 @@ class RunWriter:
             raise
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind=None, error=None, trace=None) -> None:
+        if isinstance(error, ConfigError) and not self._begun:
+            with contextlib.suppress(OSError):
+                self.part.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # a full disk has been reported; what is left is no complete run
             self._file.close()
 
@@ -288,6 +292,7 @@ class RunWriter:
                 raise ValueError(f"no such columns in a run's CSV: {sorted(unknown)}")
             lines.append(",".join(_cell(row.get(column)) for column in self.columns))
         self._write(lines)
+        self._begun = True
 
     def finish(self, extra: Mapping | None = None) -> Run:
         """Make the run complete; ``extra`` is kept in the JSON. Returns the run as a reader sees it."""

@@ -27,7 +27,7 @@ from aldsgd.graphs import worker_count
 from aldsgd.listings import check_experiment, write_experiment
 from aldsgd.own_names import own_data
 from aldsgd.precision import prepare_device
-from aldsgd.records import AlreadyComplete, Run, RunStore
+from aldsgd.records import AlreadyComplete, Run, RunStore, check_folder
 from aldsgd.rows import checked_model
 from aldsgd.tasks import personalised, task_of
 from aldsgd.trainers import trainer_for
@@ -137,6 +137,9 @@ def absent(store: RunStore, entries: list[Entry], execution: Execution) -> list[
         checkpoints_of(store, config).remove()
     if todo:
         store.check_writable()
+        for name, folder in (("save-models", execution.save_models), ("tensorboard", execution.tensorboard)):
+            if folder:
+                check_folder(Path(folder), Path(folder), name)
     return todo
 
 
