@@ -97,7 +97,9 @@ class VirtualTrainer(Trainer):
             row["step"] = found["step"]
             if i < self.algorithm.n:
                 row["gradients"] = found["taken"][i]
-                row["train_loss"] = row["train_loss"] if math.isfinite(row["train_loss"]) or self.diverged else None
+                # Of an epoch without a gradient there is no loss; one that diverged is no number, and stays that.
+                whole = math.isfinite(row["train_loss"]) or self.diverged is not None
+                row["train_loss"] = row["train_loss"] if whole else None
             if found["aged"]:
                 row["staleness_mean"] = found["aged"][i]
         losses = [row["train_loss"] for row in rows[: self.algorithm.n] if row["train_loss"] is not None]

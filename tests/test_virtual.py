@@ -251,6 +251,15 @@ def test_faults_are_what_the_record_says():
     assert stuck.taken == 3 and rows[-1]["virtual_s"] == pytest.approx(3 * 3 * 0.01)
 
 
+def test_a_run_that_diverges_in_its_first_step_keeps_the_losses_that_are_no_numbers():
+    run = trainer(method="adsgd", workers=4, stragglers=1, slowdown=50.0, lr=1e30, epochs=1, precision="float32")
+    with pytest.warns(UserWarning, match="the run diverged: .* at step 0 of 5"):
+        rows = run.run().rows
+    losses = [row["train_loss"] for row in rows]
+    assert run.diverged == 0 and None not in losses and sum(map(math.isnan, losses[:4])) == 3
+    assert math.isnan(losses[-1])
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
