@@ -87,14 +87,6 @@ def rate_of(run: Run) -> float:
     return float(f"{np.exp(np.log(rate).mean()):.3g}") if isinstance(rate, list) else rate
 
 
-def best_rates(runs: Experiment) -> dict[str, dict[str, float]]:
-    """Condition or data set -> method -> the rate with the best mean worker."""
-    found: dict[str, dict[str, float]] = {}
-    for (place, variant), label in chosen(runs).items():
-        found.setdefault(place.removesuffix(LONGER), {})[variant] = rate_of(runs.of(label)[0].run)
-    return found
-
-
 def tuning(root: Path, name: str) -> Table:
     """Every method over its grid of learning rates, one seed; the best of each is marked."""
     runs = Experiment(root, name)

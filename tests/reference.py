@@ -81,3 +81,12 @@ def followed_row(i, matchings, W, scores, c1, c2, p1, p2, selection="argmin", a=
         S[i] += 0.0 if able else mass
     averaged = (1 - c1 - c2) * W[i] + c1 * S + c2 * T
     return (1 - p1 - p2) * averaged + p1 * S + p2 * T + shift * (S - U)
+
+
+def consensus_recursion(eta, smoothness, sigma2, zeta2, n, rho, steps):
+    """s^2 (steps + 1,) from s = 0, of the recursion by which ``bounds.consensus_bound`` is derived, as an equality."""
+    squares = [0.0]
+    for _ in range(steps):
+        pull = (1 + eta * smoothness) * np.sqrt(squares[-1]) + eta * np.sqrt(zeta2)
+        squares.append(rho * (pull**2 + eta**2 * sigma2 * (1 - 1 / n)))
+    return np.array(squares)

@@ -46,7 +46,7 @@ from tables.experiments import islands, target_of
 from tables.links import modelled_seconds
 from tables.promises import less_best
 from tables.query import Entry, Experiment, Runs
-from tables.rates import best_rates, rate_of
+from tables.rates import chosen, rate_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -242,6 +242,14 @@ HALF = {"resnet_small": half_rates.MAIN} | {f"cnn, {level} %": rates for level, 
 
 #: (setting, method) -> rates that were near the best before the grid was extended, and so were tried at all epochs too.
 TRIED = {("resnet_small", "MATCHA"): {0.1, 0.8}}
+
+
+def best_rates(runs):
+    """Condition or data set -> method -> the rate with the best mean worker."""
+    found = {}
+    for (place, variant), label in chosen(runs).items():
+        found.setdefault(place.removesuffix(LONGER), {})[variant] = rate_of(runs.of(label)[0].run)
+    return found
 
 
 def test_own_rates_are_the_best_of_their_grids_and_lie_inside_them():

@@ -7,7 +7,7 @@ import pytest
 
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import complete, exponential, paper_graph, paper_set
-from aldsgd.theory.bounds import consensus_bound, consensus_recursion, rate_bound
+from aldsgd.theory.bounds import consensus_bound, rate_bound
 from aldsgd.theory.leaders import dpsgd_schedule, matcha_schedule, mean_matrix
 from aldsgd.theory.orders import CORE, Leading, period_moments
 from aldsgd.theory.quadratics import (
@@ -20,6 +20,7 @@ from aldsgd.theory.quadratics import (
 )
 from aldsgd.theory.selection import selection_floor
 from aldsgd.theory.spectra import fastest_rho, spectrum
+from tests.reference import consensus_recursion
 
 COEFFICIENTS = (0.3, 0.1, 0.2, 0.2)
 README = Leading.released(*COEFFICIENTS)

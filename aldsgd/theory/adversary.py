@@ -158,21 +158,15 @@ def _ellipsoids(parts, used, gamma: float) -> list[np.ndarray] | None:
     return values if all(np.linalg.eigvalsh(value)[0] > 0 for value in values) else None
 
 
-def ergodic_coefficient(matrix: np.ndarray) -> float:
-    """tau(C) = (1/2) max_ij sum_k |C_ik - C_jk|: the spread max - min of C x is at most tau times that of x.
-
-    Dobrushin 1956; rows sum to one, entries may be negative.
-    """
-    return float(abs(matrix[:, None] - matrix[None]).sum(axis=2).max() / 2)
-
-
 def guaranteed_rate(gossip: Sequence[np.ndarray], keep: float, periods: int = 16) -> float:
     """Certified upper bound for every sequence of leaders whatever they depend on, where all W_t are nonnegative.
 
     C_t = a W_t + (nonnegative) >= a W_t entry by entry, so P = C_k ... C_1 >= Q = a^k W_k ... W_1, its rows sum to one,
-    and tau(P) = 1 - min_ij sum_l min(P_il, P_jl) <= 1 - min_ij sum_l min(Q_il, Q_jl). The best of tau^(2/k) over whole
-    periods k; below one as soon as some column of the product of a nonnegative W is positive in each pair of rows, as
-    over a connected graph with positive diagonal. So contraction needs no assumption on losses at all. Derived here.
+    and tau(P) = (1/2) max_ij sum_l |P_il - P_jl| = 1 - min_ij sum_l min(P_il, P_jl) <= 1 - min_ij sum_l
+    min(Q_il, Q_jl), by which P stretches the spread max - min of any x at most (Dobrushin 1956). The best of tau^(2/k)
+    over whole periods k; below one as soon as some column of the product of a nonnegative W is positive in each pair of
+    rows, as over a connected graph with positive diagonal. So contraction needs no assumption on losses at all. Derived
+    here.
 
     gossip: the W_t of a period. keep: a > 0. NaN where an entry is negative: then nothing is proved.
     """

@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from aldsgd.errors import ConfigError
 
 
@@ -38,17 +36,6 @@ def consensus_bound(eta: float, smoothness: float, sigma2: float, zeta2: float, 
         )
     gap = 1 - math.sqrt(rho)
     return rho * eta**2 * (4 * sigma2 * (1 - 1 / n) / (3 * gap) + 16 * zeta2 / (9 * gap**2))
-
-
-def consensus_recursion(
-    eta: float, smoothness: float, sigma2: float, zeta2: float, n: int, rho: float, steps: int
-) -> np.ndarray:
-    """The recursion behind ``consensus_bound`` from s = 0, squared (steps + 1,): the sharper, numerical form."""
-    squares = [0.0]
-    for _ in range(steps):
-        pull = (1 + eta * smoothness) * math.sqrt(squares[-1]) + eta * math.sqrt(zeta2)
-        squares.append(rho * (pull**2 + eta**2 * sigma2 * (1 - 1 / n)))
-    return np.array(squares)
 
 
 def rate_bound(

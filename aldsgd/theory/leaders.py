@@ -73,7 +73,7 @@ def matcha_schedule(graphs: Sequence[Topology], budget: float) -> list[GossipSte
 
 
 def pulls(c1: float, c2: float, p1: float, p2: float) -> tuple[float, float, float]:
-    """(a, b, c), the weights of W_t, S_N and S_tau in the released order; they sum to one (paper.md, 2.2)."""
+    """(a, b, c), the weights of W_t, S_N and S_tau in the released order; they sum to one (the paper, 2.2)."""
     force = 1 - p1 - p2
     return force * (1 - c1 - c2), force * c1 + p1, force * c2 + p2
 
@@ -249,11 +249,3 @@ def mean_matrix(step: GossipStep, weights) -> np.ndarray:
         best = closed / closed.sum(axis=1, keepdims=True)
         total += chance * (a * step.gossip(active) + b * best + c * selection(degree_leaders(step.n, active)))
     return total
-
-
-def sample_matrix(step: GossipStep, weights, rng: np.random.Generator) -> np.ndarray:
-    """One C (n, n) under random loss ranks: what the exact moments are the moments of."""
-    index = rng.choice(len(step.events), p=np.array([chance for chance, _ in step.events]))
-    active = step.events[index][1]
-    best = best_leaders(closed_neighbourhoods(step.n, active), rng.random((1, step.n)))[0]
-    return leader_matrix(step.n, active, step.alpha, best, weights)

@@ -11,7 +11,6 @@ import numpy as np
 
 from aldsgd.errors import ConfigError
 from aldsgd.graphs import Topology
-from aldsgd.mixing import check_gossip_matrix
 
 TOLERANCE = 1e-8
 
@@ -68,12 +67,6 @@ def spectrum(topology: Topology) -> np.ndarray:
     return np.maximum(np.linalg.eigvalsh(topology.laplacian), 0)
 
 
-def algebraic_connectivity(topology: Topology) -> float:
-    """lambda_2 of a connected graph. Raises ConfigError naming the components of a disconnected one."""
-    topology.require_connected()
-    return float(spectrum(topology)[1])
-
-
 def circulant_spectrum(n: int, hops: Sequence[int]) -> np.ndarray:
     """Laplacian eigenvalues (n,), ascending, of the circulant graph that joins i and i + h (mod n) for each hop h.
 
@@ -92,12 +85,6 @@ def fastest_rho(eigenvalues: np.ndarray) -> float:
     """
     low, high = eigenvalues[1], eigenvalues[-1]
     return float(((high - low) / (high + low)) ** 2)
-
-
-def spectral_rho(w: np.ndarray) -> float:
-    """rho of one symmetric gossip matrix, ||W^T W - J||_2; ConfigError naming the row of another matrix."""
-    check_gossip_matrix(w)
-    return float(np.linalg.norm(disagreement_part(np.asarray(w, dtype=float)), 2) ** 2)
 
 
 def period_product(matrices: Sequence[np.ndarray]) -> np.ndarray:
