@@ -223,8 +223,9 @@ class RunWriter:
 
     Rows are appended to ``<stem>.csv.part`` and flushed, so that a running experiment can be watched; ``finish``
     writes ``<stem>.json`` atomically and then renames the rows to ``<stem>.csv``, which makes the run complete at
-    once. Leaving the block without ``finish`` leaves the ``.part`` file behind, unless the run was refused before its
-    first row, and changes no finished file. Where there are no locks, each writer has a part of its own, and the first to finish counts.
+    once. Leaving the block without ``finish`` leaves the ``.part`` file behind, unless the run was refused before
+    its first row, and changes no finished file. Where there are no locks, each writer has a part of its own, and
+    the first to finish counts.
     Entering raises AlreadyComplete when the run is complete, be it that another process has just finished it, and
     ConfigError when the folder cannot be written, when the name is taken by another configuration or a folder, or
     when another process is recording the same run; nothing is touched then. A full disk is a ConfigError at any time.

@@ -33,8 +33,8 @@ class LocalSteps(Wrapper):
         super().__init__(core)
         if core.tells_time:
             raise ConfigError(
-                f"{type(core).__name__} changes in the course of the run, but counts exchanges within local steps; give it "
-                "a constant timing, and no start_epoch"
+                f"{type(core).__name__} changes as the run goes on, but counts exchanges within local steps; give "
+                "it a constant timing, and no start_epoch"
             )
 
     def exchanges_before(self, t: int) -> int:

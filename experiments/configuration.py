@@ -178,6 +178,10 @@ class RunConfig:
         found |= {} if self.eval_every < self.epochs else {"interim_images": "--eval-every below --epochs"}
         found |= {} if self.stragglers else {"slowdown": "--stragglers"}
         found |= {} if self.times in ("lognormal", "pareto") else {"time_shape": "--times lognormal or pareto"}
+        if not self.uses_graph:
+            found |= dict.fromkeys(("graph", "graphs", "graph_order", "disconnected"), "a method that uses a graph")
+        elif self.graphs == 1:
+            found["graph_order"] = "--graphs above 1"
         if not self.in_virtual_time:
             found |= dict.fromkeys((f.name for f in fields(Clock)), "--virtual or an asynchronous method")
         return found | (
@@ -199,11 +203,9 @@ class RunConfig:
         found |= dict.fromkeys(ALWAYS)
         for _, chosen in self.parts:
             found |= chosen.used()
-        if not self.uses_graph:
-            found |= {"graph": None, "graphs": 1, "disconnected": False}
-        if found["graphs"] == 1:
-            found["graph_order"] = "uniform"
         found |= {name: DEFAULTS[name] for name in self.unused}
+        if not self.uses_graph:
+            found["graph"] = None
         found = {name: value for name, value in found.items() if name not in SKIPPED or value != DEFAULTS[name]}
         return found | self.contents()
 

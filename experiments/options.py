@@ -263,11 +263,12 @@ def configuration(options: argparse.Namespace) -> RunConfig:
     while depth < len(config.parts):  # what a method wraps is known once its own options are
         config = config.but(**read_fields(options, config.parts[depth][0].options))
         depth += 1
-    used, having = {}, set()
+    used, having = {}, {}
     for entry, chosen in config.parts:
-        used, having = used | chosen.used(), having | set(entry.defaults)
+        used = used | chosen.used()
+        having |= {name: getattr(chosen, name) == default for name, default in entry.defaults.items()}
     for name in option_names(config.method):
-        if getattr(options, name, None) is not None and used.get(name) is None:
+        if getattr(options, name, None) is not None and used.get(name) is None and not having.get(name):
             raise ConfigError(
                 f"--{name.replace('_', '-')} has no effect with the other options; leave it out"
                 if name in having

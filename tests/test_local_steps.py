@@ -261,16 +261,16 @@ def test_methods_inside_come_with_their_options_from_the_command_line():
         (lambda: end(OuterStep(Single(4), "slowmo", 2), Quadratics(4), lr=0.0), "divides by the learning rate"),
         (
             lambda: RunConfig(method="local_sgd").but(inner="aldsgd", timing="late").algorithm(5),
-            "ALDSGD changes in the co",
+            "ALDSGD changes as the run",
         ),
         (
             lambda: RunConfig(method="local_sgd").but(inner="aldsgd", timing="rate").algorithm(5),
-            "ALDSGD changes in the co",
+            "ALDSGD changes as the run",
         ),
         (lambda: RunConfig(method="local_sgd").but(inner="dsgd_ac", start_epoch=1).algorithm(5), "and no start_epoch"),
         (
             lambda: RunConfig(method="local_sgd").but(inner="aldsgd", core="dsgd_ac", start_epoch=1).algorithm(5),
-            "ALDSGD changes in the course",
+            "ALDSGD changes as the run",
         ),
     ],
 )

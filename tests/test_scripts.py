@@ -344,3 +344,13 @@ def test_a_bench_in_haste_never_takes_the_committed_place(tmp_path, monkeypatch)
     assert place(None, "cpu.csv", part=True) == Path("my_results/bench/cpu.csv")
     assert place(None, "cpu.csv", part=False) == Path("results/bench/cpu.csv")
     assert place("mine", "cpu.csv", part=True) == Path("mine/bench/cpu.csv")
+
+
+def test_an_option_at_its_default_is_no_mistake():
+    def made(words):
+        words = words.split()
+        return configuration(run_parser("", words).parse_args(words))
+
+    told = made("--method aldsgd --judge batch --timing constant --shift 0 --selection argmin")
+    assert told.record() == made("--method aldsgd").record()
+    assert made("--method allreduce --reduce ring --graphs 1").record() == made("--method allreduce").record()
