@@ -200,6 +200,12 @@ class PeerTrainer(Trainer):
         x = self.state.x[0]
         return x.copy_((x + row) / 2).clone()
 
+    def resume(self, checkpoints):
+        epoch, rows = super().resume(checkpoints)
+        # An epoch ends when every gradient in it is answered. The next one takes the rule to its rate.
+        self.served = epoch * self.steps * self.algorithm.n
+        return epoch, rows
+
     def record(self, epoch, train_loss):
         rows, sent = super().record(epoch, train_loss), self.hosting.total_wire_bytes()
         if rows:

@@ -15,6 +15,7 @@ from aldsgd.world import World
 from baselines.adpsgd import ADPSGD
 from baselines.async_server import AsynchronousServer
 from experiments.configuration import RunConfig
+from tests.crashing import crash
 
 BASE = RunConfig(model="logistic", batch=16, precision="float64", train_images=640, test_images=100)
 
@@ -49,3 +50,19 @@ def peers(world: World, folder: Path, method: str, killed: str = "") -> None:
             found.append([drift, trainer.met, trainer.refused, *last])
     if world.rank == 0:
         np.save(folder / f"peers_{method}.npy", np.array(found, dtype=float))
+
+
+def peers_resumed(world: World, folder: Path) -> None:
+    """A server whose learning rate is zero from the second epoch on, cut off after two of three: its losses."""
+    data = load(BASE.dataset).subset(BASE.train_images, BASE.test_images)
+    settings = replace(BASE.settings(), real=True, lr=0.5, lr_drops=((1, 0.0),), epochs=3)
+
+    def trainer():
+        algorithm = AsynchronousServer(world.size)
+        hosting = ProcessNetwork(world.size, world, algorithm.centres)
+        return trainer_for(algorithm, BASE.build(data), data, settings, hosting=hosting)
+
+    crash(trainer(), folder / "run", 2)
+    rows = trainer().run(checkpoints=folder / "run").rows
+    if world.rank == 0:
+        np.save(folder / "peers_resumed.npy", [row["test_loss"] for row in rows if row["worker"] == world.size])

@@ -38,7 +38,7 @@ from baselines.allreduce import AllReduce
 from baselines.dpsgd import DPSGD
 from experiments.command import command
 from experiments.configuration import RunConfig
-from tests.peer_jobs import peers
+from tests.peer_jobs import peers, peers_resumed
 from tests.stepping import rule, state_of, take
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -327,6 +327,7 @@ JOBS = {
     "graphs": graphs,
     "lost": lost,
     "peers": peers,
+    "peers_resumed": peers_resumed,
     "wrong": wrong,
     "uneven": uneven,
     "apart": apart,

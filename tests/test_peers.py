@@ -28,6 +28,13 @@ def test_a_server_between_processes_learns(tmp_path):
     assert (np.load(tmp_path / "peers_server.npy")[:, 4] < 1.5).all()
 
 
+def test_a_server_goes_on_from_a_checkpoint_at_the_rate_where_it_was(tmp_path):
+    done = launch("peers_resumed", 2, tmp_path, 120)
+    assert json.loads((tmp_path / "codes.json").read_text()) == [0] * 2, done.stderr
+    losses = np.load(tmp_path / "peers_resumed.npy")
+    assert len(losses) == 3 and (losses == losses[0]).all()
+
+
 def test_a_killed_process_ends_the_others_with_one_sentence(tmp_path):
     began = time.monotonic()
     done = launch("peers:pairs:killed", 4, tmp_path, 120)
