@@ -67,11 +67,13 @@ class Run:
 
     @property
     def curve(self) -> pd.DataFrame:
-        """The rows of ``network`` that were tested on the same samples: without the last where those before it took a
-        part of the test set (``interim_images``). Between tests on different samples nothing can be read."""
+        """The rows of ``network`` that were tested on the same samples: without the last where those before it, if
+        there are any, took a part of the test set (``interim_images``). Between tests on different samples nothing can
+        be read."""
         part = self.config.get("interim_images") or np.inf
         last = self.network["epoch"] == self.config.get("epochs")
-        return self.network[~last] if part < (self.config.get("test_images") or np.inf) else self.network
+        apart = part < (self.config.get("test_images") or np.inf) and not last.all()
+        return self.network[~last] if apart else self.network
 
     @cached_property
     def final(self) -> dict[str, float]:

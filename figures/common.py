@@ -49,9 +49,10 @@ def curves(runs: Iterable[Run], column: str) -> pd.DataFrame:
     return pd.concat(frames, axis=1, join="inner", keys=range(len(frames)))
 
 
-def tested_on(runs: Experiment) -> str:
+def tested_on(runs: Iterable[Run]) -> str:
     """What the tests of the curves took, where the end was tested on more; nothing where all took the same."""
-    counts = " and ".join(f"{count:,}" for count in runs.field("interim_images") if count)
+    counts = dict.fromkeys(f"{run.config['interim_images']:,}" for run in runs if len(run.curve) < len(run.network))
+    counts = " and ".join(counts)
     return f"curves: tests on {counts} images; the last, on all, is left out" if counts else ""
 
 

@@ -24,7 +24,7 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         fig, (panels,) = style.grid(1, 3, 3.1, 1.9)
         panels[2].sharey(panels[1])
         notes = [*traffic(panels[0], experiment, shown), *times(panels[1:], experiment, shown)]
-        notes += [told] if (told := tested_on(experiment)) else []
+        notes += [told] if (told := tested_on(entry.run for entry in experiment)) else []
         return finish(fig, experiment, shown.variants, out, note="; ".join(notes))
 
 

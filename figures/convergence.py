@@ -42,7 +42,8 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         within_percent(panels[0, 0])
         tested = sorted({len(entry.run.network) for entry in experiment})
         few = "points at the same place stand side by side" if tested[-1] <= style.FEW else ""
-        return finish(fig, experiment, labels, out, note="; ".join(filter(None, (few, tested_on(experiment)))))
+        told = tested_on(entry.run for entry in experiment)
+        return finish(fig, experiment, labels, out, note="; ".join(filter(None, (few, told))))
 
 
 if __name__ == "__main__":

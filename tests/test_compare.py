@@ -9,6 +9,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
 from experiments import compare
 from figures import style
+from figures.compare import draw_comparison
 from tables.comparison import columns_of, common_end, compared, parsed, select, value_at
 from tables.links import first_reached, mean_at
 from tests.calling import call
@@ -16,12 +17,12 @@ from tests.calling import call
 BASE = {"dataset": "digits", "workers": 4, "graph": "ring", "graphs": 1, "epochs": 3, "lr": 0.1}
 
 
-def write(root, method, seeds, metrics=("accuracy",), slope=1.0, more=0.0, extra=None, **changes):
+def write(root, method, seeds, metrics=("accuracy",), slope=1.0, more=0.0, extra=None, tested=(1, 2, 3), **changes):
     store, draws = RunStore(root), np.random.default_rng(len(method) * 100 + len(changes))
     for seed in seeds:
         config = {**BASE, "method": method, "seed": seed, **changes}
         with store.writer(config, {}, metrics) as writer:
-            for epoch in (1, 2, 3):
+            for epoch in tested:
                 row = {"epoch": epoch, "step": 5 * epoch, "train_loss": 1.0, "rounds": epoch}
                 row |= {"logical_bytes": int(1000 * slope * epoch), "modelled_compute_s": epoch}
                 row["modelled_communication_s"] = 0.5 * slope * epoch
@@ -92,6 +93,33 @@ def test_nothing_is_read_between_tests_on_different_samples(tmp_path):
     write(tmp_path, "late", range(2), slope=0.5)
     assert common_end([ends[0], select(tmp_path, "method=late")], "bytes") == 1500
     assert common_end([ends[0], select(tmp_path, "method=whole")], "bytes") == 3000
+
+
+def test_no_curve_joins_tests_on_different_samples(tmp_path, monkeypatch):
+    for method, changes in (("dpsgd", {"interim_images": 200}), ("single", {})):
+        write(tmp_path, method, range(2), **changes)
+    selections, figures = [select(tmp_path, f"method={method}") for method in ("dpsgd", "single")], []
+    monkeypatch.setattr(style, "save", lambda fig, _: figures.append(fig))
+    draw_comparison(selections, tmp_path)
+    draw_comparison(selections[1:], tmp_path)
+    for axes, column in zip(figures[0].axes, ("worst", "mean", "averaged"), strict=True):
+        for selection, tested in zip(selections, ([1, 2], [1, 2, 3]), strict=True):
+            (line,) = [line for line in axes.lines if line.get_color() == style.look(selection.name).color]
+            rows = np.array([run.network[f"{column}_accuracy"] for run in selection.runs.values()])
+            assert list(line.get_xdata()) == tested
+            assert line.get_ydata() == pytest.approx(100 * rows.mean(axis=0)[: len(tested)])
+    told, untold = (fig.legends[0].get_title().get_text() for fig in figures)
+    assert told == "curves: tests on 200 images; the last, on all, is left out" and not untold
+
+
+def test_a_single_test_is_its_own_curve(tmp_path):
+    """Of runs that took a part of the images before the last test, but had no test before it."""
+    for method, epochs in (("dpsgd", 1), ("single", 3)):
+        write(tmp_path, method, range(2), interim_images=200, epochs=epochs, tested=range(1, epochs + 1))
+    once, often = (select(tmp_path, f"method={method}") for method in ("dpsgd", "single"))
+    assert list(once.first.curve["epoch"]) == [1] and list(often.first.curve["epoch"]) == [1, 2]
+    assert common_end([once, often], "epochs") == 1
+    assert len(draw_comparison([once, often], tmp_path)) == 2
 
 
 def test_what_a_selection_names(store, tmp_path):
