@@ -14,7 +14,7 @@ from aldsgd.distributed import ProcessNetwork
 from aldsgd.errors import ConfigError
 from aldsgd.peers import PeerTrainer
 from aldsgd.result import Result
-from aldsgd.settings import Settings
+from aldsgd.settings import Settings, several
 from aldsgd.tasks import Loss
 from aldsgd.training import Trainer
 from aldsgd.virtual import AsynchronousTrainer, VirtualTrainer
@@ -25,11 +25,16 @@ from aldsgd.world import join, launched
 def trainer_for(algorithm, build, data, settings, loss=None, hosting=None) -> Trainer:
     """The trainer of a method: in steps, or in virtual time where the settings or the method ask for it.
 
-    Raises ConfigError where that is to be spread over processes.
+    Raises ConfigError where that is to be spread over processes, and for settings that would be passed over there.
     """
     asynchronous = isinstance(algorithm, Asynchronous)
-    if (asynchronous or settings.real) and (settings.fault or settings.defence != "none"):
+    defended = settings.defence != "none" or settings.lead_cap is not None
+    if (asynchronous or settings.real) and (settings.fault or defended):
         raise ConfigError("asynchronous methods know neither a fault of what is sent nor a defence; leave them out")
+    if settings.real and settings.clock is not None:
+        raise ConfigError("real time has no clock of virtual time; give one of real and clock")
+    if asynchronous and algorithm.centre_moves and several(settings.lr):
+        raise ConfigError("the server has one learning rate; give one, not one per worker")
     if settings.real:
         return PeerTrainer(algorithm, build, data, settings, loss, hosting)
     if not asynchronous and settings.clock is None:

@@ -17,12 +17,10 @@ import torch
 from aldsgd.algorithm import started
 from aldsgd.clocks import ComputeTimes, Moment, SynchronousClock
 from aldsgd.data import EpochPlan
-from aldsgd.errors import ConfigError
 from aldsgd.events import Events
 from aldsgd.finite import name_unsound
 from aldsgd.local import LocalRule
 from aldsgd.rows import trainable
-from aldsgd.settings import several
 from aldsgd.stepper import batch_of, parts
 from aldsgd.training import Trainer
 
@@ -147,8 +145,6 @@ class AsynchronousTrainer(VirtualTrainer):
 
     def make_clock(self):
         algorithm, settings, n = self.algorithm, self.settings, self.algorithm.n
-        if algorithm.centre_moves and several(settings.lr):
-            raise ConfigError("the server has one learning rate; give one, not one per worker")
         sizes = [p.numel() for p in trainable(self.workers.modules[0])]
         self.state = started(algorithm, self.workers.rows.clone(), sizes)
         self.rules: list[LocalRule | None] = [None] * len(self.state.x)

@@ -49,7 +49,8 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         within_percent(axes, "x" if flat else "y")
         axes.set_title("the worst worker at the last epoch")
         note = f"above: every worker, mean over seeds, {', '.join(names[0])}"
-        return finish(fig, runs, methods, out, note="; ".join(filter(None, (note, tested_on(entry.run for entry in runs)))))
+        told = tested_on(entry.run for entry in runs)
+        return finish(fig, runs, methods, out, note="; ".join(filter(None, (note, told))))
 
 
 def worker_curves(axes, runs) -> None:

@@ -3,10 +3,12 @@
 import json
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from aldsgd.clocks import Clock
 from aldsgd.errors import ConfigError
 from aldsgd.trainers import trainer_for
 from experiments.configuration import RunConfig
@@ -35,6 +37,14 @@ def test_a_server_goes_on_from_a_checkpoint_at_the_rate_where_it_was(tmp_path):
     assert len(losses) == 3 and (losses == losses[0]).all()
 
 
+@pytest.mark.parametrize("real", [False, True])
+def test_what_an_asynchronous_method_would_pass_over_is_refused(real):
+    for changes, said in ((dict(lead_cap=3), "nor a defence"), (dict(lr=(0.1,) * 8), "one learning rate")):
+        config = BASE.but(method="async_server", real=real, **changes)
+        with pytest.raises(ConfigError, match=said):
+            trainer_for(config.algorithm(3), config.build(DATA), DATA, config.settings())
+
+
 def test_a_killed_process_ends_the_others_with_one_sentence(tmp_path):
     began = time.monotonic()
     done = launch("peers:pairs:killed", 4, tmp_path, 120)
@@ -48,5 +58,7 @@ def test_real_asynchrony_needs_a_process_for_each_worker():
     config = BASE.but(method="adpsgd", real=True)
     with pytest.raises(ConfigError, match="one process for each of the 8 workers"):
         trainer_for(config.algorithm(3), config.build(DATA), DATA, config.settings())
+    with pytest.raises(ConfigError, match="real time has no clock"):
+        trainer_for(config.algorithm(3), config.build(DATA), DATA, replace(config.settings(), clock=Clock()))
     assert config.key != BASE.but(method="adpsgd").key
     assert RunConfig(method="dpsgd", real=True).key == RunConfig(method="dpsgd").key
