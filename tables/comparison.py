@@ -138,8 +138,9 @@ def compared(selections: Sequence[Selection], axis: str = "epochs", metric: str 
     """One row a selection; differences are to the first, paired by seed."""
     selections = distinct(selections)
     columns, x = columns_of(selections, metric), common_end(selections, axis)
-    named = columns[0].partition("_")[2]
-    unit, rows = Unit(named, all(run.higher_is_better(named) for each in selections for run in each.runs.values())), []
+    named, rows = columns[0].partition("_")[2], []
+    higher = all(run.higher_is_better(named) for each in selections for run in each.runs.values())
+    unit = Unit(named, higher, max(len(selection.runs) for selection in selections))
     for selection in selections:
         row: dict[str, Cell | str] = {"runs": selection.name, "seeds": Cell(len(selection.runs))}
         for column in columns:

@@ -136,6 +136,16 @@ def test_what_a_selection_names(store, tmp_path):
     }  # fmt: skip
 
 
+def test_a_difference_over_fewer_seeds_says_so(store):
+    ring, sparse = select(store, "method=dpsgd,graph=ring"), select(store, "fewer@method=dpsgd,graph=paper:100")
+    mine = select(store, "method=my.module:Mine")
+    head, _, fewer, whole = compared([ring, sparse, mine]).text
+    place = head.index("worst, less D-PSGD's")
+    assert fewer[place].endswith("(n = 2)") and "(n = " not in whole[place]
+    head, _, only = compared([sparse, sparse]).text
+    assert "(n = " not in only[head.index("worst, less fewer (1)'s")]
+
+
 def test_any_metric_can_be_compared(tmp_path):
     said = {"more_is_better": {"r2": True, "rmse": False}}
     for method, more in (("dpsgd", 0.0), ("single", 9.0)):
