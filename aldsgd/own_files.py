@@ -14,6 +14,7 @@ import pandas as pd
 
 from aldsgd.errors import ConfigError, one_line
 from aldsgd.image_files import Source, from_folders, list_images, size_of
+from aldsgd.own_names import table_parts
 from aldsgd.streams import FIXED_SEED, rng
 
 #: Characters in a window of a text.
@@ -89,7 +90,7 @@ def _folder(name: str) -> Read:
 
 def _table(name: str) -> Read:
     """Rows of a CSV or Parquet file."""
-    path, target = (name, None) if Path(name).exists() else name.rpartition(",")[::2]
+    path, target = table_parts(name)
     try:
         read = pd.read_parquet if str(path).endswith((".parquet", ".pq")) else pd.read_csv
         frame = read(path)
@@ -98,9 +99,7 @@ def _table(name: str) -> Read:
             "Parquet files need pyarrow; python -m pip install pyarrow, or write the table as CSV"
         ) from None
     except (OSError, ValueError, UnicodeError) as error:  # pandas' own errors are ValueErrors
-        raise ConfigError(
-            f"the table {path or name} cannot be read ({one_line(error)}): name a CSV or Parquet file"
-        ) from None
+        raise ConfigError(f"the table {path} cannot be read ({one_line(error)}): name a CSV or Parquet file") from None
     if target is None:
         target = frame.columns[-1]
     if target not in frame:

@@ -17,10 +17,16 @@ def own_data(name: str) -> bool:
     return ":" in name and name.partition(":")[0] in FILES
 
 
+def table_parts(name: str) -> tuple[str, str | None]:
+    """ "PATH,TARGET" -> (PATH, TARGET); no target where a file has that whole name, or it has no comma."""
+    path, comma, target = name.rpartition(",")
+    return (path, target) if comma and not Path(name).exists() else (name, None)
+
+
 def files_hash(name: str) -> str:
     """SHA-256, shortened, of the files of a data set; part of the key of its runs. Raises ConfigError."""
     kind, _, path = name.partition(":")
-    path = Path(path.partition(",")[0] if kind == "table" and not Path(path).exists() else path)
+    path = Path(table_parts(path)[0] if kind == "table" else path)
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)

@@ -87,6 +87,14 @@ def test_a_table_of_numbers_to_regress_on(tmp_path):
     assert ended.code == 0 and "averaged_r2" in ended.out
 
 
+def test_a_table_whose_name_has_a_comma(tmp_path):
+    table(tmp_path / "a,b.csv", label=np.array(["x", "y", "z"] * 20))
+    for name, columns in ((f"table:{tmp_path / 'a,b.csv'}", 3), (f"table:{tmp_path / 'a,b.csv'},b", 5)):
+        assert load(name).outputs == columns
+        ended = call(run, *OPTIONS, "--model", "logistic", "--data", name, "--results", tmp_path / "runs")
+        assert ended.code == 0, ended.err
+
+
 def test_other_files_are_another_run(tmp_path):
     table(tmp_path / "t.csv", y=np.linspace(-1, 1, 60))
     config = RunConfig(dataset=f"table:{tmp_path / 't.csv'}")
