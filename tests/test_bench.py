@@ -1,6 +1,7 @@
 """The benches: their step is a trainer's, and what they refuse, they refuse before they measure."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from aldsgd.graphs import ring
 from aldsgd.settings import Settings
 from baselines.dpsgd import DPSGD
 from experiments.bench import __main__ as bench
-from experiments.bench import agreement, cpu, gpu, network
+from experiments.bench import agreement, cpu, gpu, methods, network, virtual
 from experiments.bench.common import Steps, plain_steps
 from tests.calling import call, files
 
@@ -28,6 +29,13 @@ def measured(monkeypatch, tmp_path):
     monkeypatch.setattr(network, "processes", lambda *_: began.append("network") or [])
     monkeypatch.setattr(agreement, "measure", lambda name: began.append("agreement") or [])
     monkeypatch.setattr(gpu, "ceilings", lambda *_: began.append("gpu") or ({}, 1.0))
+    for part in ("training", "compression", "parts_of_topk"):
+        monkeypatch.setattr(methods, part, lambda _: began.append("methods") or [])
+    monkeypatch.setattr(methods, "wire", lambda: began.append("methods") or [ROW])
+    run = SimpleNamespace(events=SimpleNamespace(versions=SimpleNamespace(most=1)))
+    monkeypatch.setattr(virtual, "trainer", lambda _: began.append("virtual") or run)
+    monkeypatch.setattr(virtual, "per_gradient", lambda *_: 1.0)
+    monkeypatch.setattr(virtual, "shares", lambda *_: {})
     return began
 
 
@@ -44,6 +52,8 @@ def measured(monkeypatch, tmp_path):
     (gpu, ["--quick", "--batches", "2", "-1"], "must be 1 or more"),
     (gpu, ["--quick", "--results", "file"], "cannot be written"),
     (agreement, ["--results", "file"], "cannot be written"),
+    (virtual, ["--rounds", "0"], "0 must be 1 or more"),
+    (virtual, ["--rounds=-1"], "-1 must be 1 or more"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_before_anything_is_measured(measured, script, arguments, message):
     Path("file").touch()
@@ -52,13 +62,17 @@ def test_bad_input_is_one_line_before_anything_is_measured(measured, script, arg
     assert ended.refused and message in ended.err and measured == []
 
 
-@pytest.mark.parametrize("arguments, folder", [
-    ([], "results"), (["--quick"], "my_results"), (["--quick", "--results", "mine"], "mine"),
+@pytest.mark.parametrize("script, name, arguments, folder", [
+    (bench, "cpu", [], "results"), (bench, "cpu", ["--quick"], "my_results"),
+    (bench, "cpu", ["--quick", "--results", "mine"], "mine"),
+    (methods, "methods", [], "results"), (methods, "methods", ["--repeats", "1"], "my_results"),
+    (virtual, "virtual", ["--rounds", "5"], "results"), (virtual, "virtual", ["--rounds", "1"], "my_results"),
+    (virtual, "virtual", ["--rounds", "1", "--results", "mine"], "mine"),
 ])  # fmt: skip
-def test_a_part_of_a_table_never_takes_the_place_of_the_whole_unasked(measured, arguments, folder):
-    ended = call(bench, *arguments)
-    assert ended.code == 0 and set(measured) == {"cpu"} and f"{folder}/bench/cpu.csv" in ended.out
-    assert list(files(Path())) == [f"{folder}/bench/cpu.csv"]
+def test_a_part_of_a_table_never_takes_the_place_of_the_whole_unasked(measured, script, name, arguments, folder):
+    ended = call(script, *arguments)
+    assert ended.code == 0 and set(measured) == {name} and f"{folder}/bench/{name}.csv" in ended.out
+    assert list(files(Path())) == [f"{folder}/bench/{name}.csv"]
 
 
 @pytest.mark.parametrize("momentum", [{}, {"momentum": 0.9, "nesterov": True}])

@@ -25,6 +25,8 @@ from experiments.bench.common import BATCH, Steps, medians, place, row, save, sh
 from experiments.command import command
 from experiments.options import Parser, positive
 
+#: Rounds of the committed table.
+REPEATS = 7
 PARAMETERS = 11_200_000
 PLACES = math.ceil(math.log2(PARAMETERS))
 #: Name -> (codec, bits of a packed row counted by hand, bar on its copies).
@@ -108,7 +110,7 @@ def wire() -> list[dict]:
 
 def run(options: argparse.Namespace) -> None:
     """All parts; prints the table and writes ``bench/methods.csv``."""
-    path, rows = place(options.results, "methods.csv", False), []
+    path, rows = place(options.results, "methods.csv", options.repeats != REPEATS), []
     parts = (compression, parts_of_topk, training)
     for part in (wire, *(partial(part, options.repeats) for part in parts)):
         new = part()
@@ -119,8 +121,11 @@ def run(options: argparse.Namespace) -> None:
 
 def main(_session) -> None:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--repeats", type=positive, default=7, help="rounds; the median is reported (default: 7)")
-    p.add_argument("--results", metavar="DIR", help="where the CSV goes (default: results)")
+    p.add_argument("--repeats", type=positive, default=REPEATS,
+                   help=f"rounds; the median is reported (default: {REPEATS})")  # fmt: skip
+    p.add_argument(
+        "--results", metavar="DIR", help="where the CSV goes (default: results; of other rounds: my_results)"
+    )
     run(p.parse_args())
 
 

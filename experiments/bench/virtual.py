@@ -30,9 +30,11 @@ from aldsgd.trainers import trainer_for
 from experiments.bench.common import place, save
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
-from experiments.options import Parser
+from experiments.options import Parser, positive
 
 BASE = RunConfig(graph="ring", lr=0.05, epochs=100, bn_images=16)
+#: Of the committed table.
+ROUNDS = 5
 
 
 def trainer(config: RunConfig):
@@ -99,10 +101,10 @@ def shares(run, epoch: int) -> dict[str, float]:
 
 def main(session: Session) -> None:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    p.add_argument("--results", help="folder of the table (default: results)")
-    p.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: 5)")
+    p.add_argument("--results", help="folder of the table (default: results; of other rounds: my_results)")
+    p.add_argument("--rounds", type=positive, default=ROUNDS, help=f"rounds of each comparison (default: {ROUNDS})")
     options = p.parse_args()
-    path = place(options.results, "virtual.csv", part=False)
+    path = place(options.results, "virtual.csv", part=options.rounds != ROUNDS)
     torch.set_num_threads(1)
     rows = []
     for model, bar in (("cnn", 1.25), ("mlp", None)):
