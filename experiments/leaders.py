@@ -1,7 +1,7 @@
 """Claim under test: a leader of all, or of groups, serves as well as a leader among neighbours, and for less traffic.
 
 What:     LSGD with one group, two of four and four of two, LSGD+, EASGD, MGRAWA, WASGD+ and DPPF at their defaults
-          (exchanges every 16 or 4 steps, no momentum) against AL-DSGD on D-PSGD, D-PSGD and all-reduce (every step):
+          (exchanges every 4 to 32 steps, no momentum) against AL-DSGD on D-PSGD, D-PSGD and all-reduce (every step):
           equal epochs, with bytes and modelled time beside. Identical workers; rates over two decades; 60 % wrong
           labels at 2, 4, 6 of eight; Dirichlet skew 0.1; one worker with nothing but wrong labels.
           cpu: Fashion-MNIST, 2,500 training and 2,000 test images of their own for each seed, an MLP, 8 epochs, ten

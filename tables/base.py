@@ -17,7 +17,7 @@ UNKNOWN = "not measured"
 PRESETS = {
     "smoke": "Preset smoke only shows that the code runs; no conclusion may be drawn from it.",
     "cpu": "Preset cpu is scaled down from the paper's setting: it says nothing about the paper's numbers.",
-    "mid": "Preset mid: a small network, at most a tenth of the paper's epochs.",
+    "mid": "Preset mid: a small network, and fewer epochs than the paper's.",
     "paper": "Preset paper uses the paper's setting.",
 }
 DIGITS = "Digits are a small stand-in for the paper's data: this says nothing about the paper's numbers."

@@ -76,6 +76,7 @@ class Numbers:
         found["gain under momentum, first grid"] = partial(self.gain, "momentum", f"{led}, first grid", LESS)
         found["gain under momentum, D-PSGD's rate"] = partial(self.gain, "momentum", f"{led}, D-PSGD's rate", LESS)
         found["Holm's p under momentum, first grid"] = self.first_grid
+        found["loss under skew"] = self.skew
         found["loss where all are alike"] = partial(self.loss, "judges", "AL-DSGD on D-PSGD, identical", LESS)
         found |= {f"rare class, {who}": partial(self.rare_class, who) for who in ("AL-DSGD", "D-PSGD", "difference")}
         found |= {f"bias kept, {who}": partial(self.bias_kept, who) for who in ("AL-DSGD", "AL-DSGD, fading")}
@@ -118,6 +119,18 @@ class Numbers:
         """What D-PSGD's worst worker gains from three graphs in turn at 38.5 %."""
         rows = self.table("sparsity").rows
         return str(rows[(rows["level"] == "38.5 %") & (rows["graphs"].astype(str) == "3")].iloc[0]["rotation alone"])
+
+    def skew(self) -> str:
+        """What AL-DSGD's mean worker loses to its core in each condition of ``skew``, the least and the most.
+
+        Raises ConfigError where one of them is not worse.
+        """
+        rows = self.table("skew").rows
+        cells = rows.loc[rows["skew"].astype(str).str.startswith("AL-DSGD on D-PSGD"), "mean, less its core's"]
+        if not all(str(cell).endswith(" worse") for cell in cells):
+            raise ConfigError("AL-DSGD is not worse than its core in every condition of skew: reword the sentence")
+        lost = sorted(-cell.value.mean for cell in cells)
+        return f"{lost[0]:.1f} to {lost[-1]:.1f}"
 
     def gain(self, name: str, row: str, column: str) -> str:
         """A difference without the word behind it, "+2.03 ± 0.96"."""
