@@ -15,6 +15,9 @@ from aldsgd.cache import cache_dir, replace_file
 from aldsgd.errors import ConfigError, one_line
 from aldsgd.own_names import IMAGES
 
+#: Raised when images are decoded in another way, so that none from before is taken from the cache.
+DECODED = 2
+
 
 @dataclass(frozen=True)
 class Source:
@@ -139,7 +142,7 @@ def from_folders(
         raise ConfigError(f"{folders} has class {differ[0]!r} in train or test only: use equal names")
 
     paths = [path for part in listed.values() for path in part]
-    known = hashlib.sha256(str(source.shape).encode())
+    known = hashlib.sha256(f"{DECODED} {source.shape}".encode())
     for path in paths:
         try:
             state = path.stat()
@@ -179,9 +182,29 @@ def size_of(path: Path) -> tuple[int, int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            return 1 if image.mode in ("1", "L", "I;16") else 3, height, width
+            return 1 if image.mode in ("1", "L") or _deep(image) else 3, height, width
     except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"{path} is no readable image ({one_line(error)}): replace it") from error
+
+
+def _deep(image) -> bool:
+    """Whether an opened image is grey with 16 bits a pixel, which Pillow holds in 32 for some formats."""
+    return image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM")
+
+
+def _pixels(image, channels: int, path: Path) -> np.ndarray:
+    """uint8 (H, W, channels) of an opened image; of 16 bits the upper 8. Raises ConfigError for what would be lost."""
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        if _deep(image) or image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            raise ConfigError(f"{path} is transparent in places: put it on a background")
+    if image.mode in ("I", "F") and not _deep(image):
+        raise ConfigError(f"{path} has 32 bits a pixel, whose range is not known: save it with 8, or 16")
+    if _deep(image):
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], channels, axis=2)
+    pixels = np.asarray(image.convert("RGB"))
+    if channels == 1 and (pixels != pixels[..., :1]).any():
+        raise ConfigError(f"{path} is in colour, and the data are grey: save all alike")
+    return pixels[..., :channels]
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -211,14 +234,13 @@ def _decode(paths: list[Path], shape: tuple[int, int, int]) -> np.ndarray:
                 if image.size != (width, height):  # known from the header, before anything is decoded
                     size = "x".join(map(str, image.size))
                     raise ConfigError(f"{paths[i]} is {size} pixels instead of {width}x{height}: replace it")
-                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+                images[i] = _pixels(image, channels, paths[i])
         except ConfigError:
             raise
         except Image.DecompressionBombError:
             raise ConfigError(f"{paths[i]} is far larger than {width}x{height} pixels: replace it") from None
         except (OSError, SyntaxError, ValueError) as error:
             raise ConfigError(f"{paths[i]} is no readable image ({one_line(error)}): replace it") from error
-        images[i] = pixels.reshape(height, width, channels)
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as threads:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by its size above

@@ -2,9 +2,10 @@
 
 text:PATH: character language modelling; each window of ``CONTEXT`` characters predicts the next ones; the last tenth is
 the test set. folder:PATH: PATH/{train,test}/<class>/*, or PATH/<class>/*, of which a fixed fifth of each class is the
-test set; all images have the size of the first. table:PATH or table:PATH,TARGET: CSV or Parquet, the target the last
-column if none is named; text columns become one column for each value; whole numbers and text are classes, other
-numbers are regressed on; a fixed fifth of the rows is the test set; features are standardised by the training rows.
+test set; all images have the size of the first, and are grey if it is; of 16 bits a pixel the upper 8 count. table:PATH
+or table:PATH,TARGET: CSV or Parquet, the target the last column if none is named; text columns become one column for
+each value; whole numbers and text are classes, other numbers are regressed on; a fixed fifth of the rows is the test
+set; features are standardised by the training rows.
 """
 
 from pathlib import Path

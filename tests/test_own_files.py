@@ -10,6 +10,7 @@ from PIL import Image
 
 from aldsgd.datasets import load
 from aldsgd.errors import ConfigError
+from aldsgd.image_files import size_of
 from aldsgd.own_files import held_out
 from aldsgd.own_names import files_hash
 from experiments import run
@@ -58,6 +59,55 @@ def test_a_folder_with_both_parts_keeps_them(tmp_path):
     assert np.bincount(data.test_targets).tolist() == [2, 3]
     ended = call(run, *OPTIONS, "--model", "logistic", "--data", f"folder:{tmp_path}", "--results", tmp_path / "runs")
     assert ended.code == 0, ended.err
+
+
+def drawn(root, image, others="L", **how):
+    """A folder of two classes of grey or other images, and one that is ``image``; its path."""
+    images(root, {"a": 2, "b": 3}, (4, 4), others)
+    suffix = how.pop("suffix", "png")
+    image.save(root / "b" / f"z.{suffix}", **how)
+    return f"folder:{root}"
+
+
+DEEP = np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000
+GREY = Image.fromarray((DEEP >> 8).astype(np.uint8))
+
+
+@pytest.mark.parametrize("others", ["L", "RGB"])
+def test_sixteen_bits_of_grey_are_scaled_and_eight_in_any_mode_are_kept(others, tmp_path):
+    for k, (image, how) in enumerate(
+        [
+            (Image.fromarray(DEEP), {}),
+            (Image.fromarray(DEEP), dict(suffix="pgm")),
+            (Image.fromarray(DEEP), dict(suffix="tif")),
+            *((GREY.convert(mode), {}) for mode in ("L", "LA", "RGB", "RGBA", "P")),
+            (GREY, dict(transparency=1)),  # a value that no pixel has
+            (GREY.convert("CMYK"), dict(suffix="tif")),
+        ]
+    ):
+        data = load(drawn(tmp_path / str(k), image, others, **how))
+        found = [x for x in (*data.train_inputs, *data.test_inputs) if (x.numpy() == np.asarray(GREY)).all()]
+        assert len(found) == 1, (image.mode, how)
+    first = tmp_path / "0" / "a" / "0.png"
+    Image.fromarray(DEEP).save(first)
+    assert size_of(first) == (1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("image", "how", "said"),
+    [
+        (Image.fromarray(DEEP.astype(np.int32)), dict(suffix="tif"), "has 32 bits a pixel"),
+        (Image.fromarray(DEEP.astype(np.float32)), dict(suffix="tif"), "has 32 bits a pixel"),
+        (Image.fromarray(np.dstack([DEEP] * 4).astype(np.uint8)), {}, "is transparent in places"),
+        (Image.merge("LA", (GREY, GREY)), {}, "is transparent in places"),
+        (GREY.convert("P"), dict(transparency=15), "is transparent in places"),
+        (GREY, dict(transparency=15), "is transparent in places"),
+        (Image.merge("RGB", (GREY, GREY, GREY.rotate(90))), {}, "is in colour, and the data are grey"),
+    ],
+)
+def test_images_that_would_lose_what_they_show_are_refused(image, how, said, tmp_path):
+    with pytest.raises(ConfigError, match=f"z.{how.get('suffix', 'png')} {said}"):
+        load(drawn(tmp_path / "mine", image, **how))
 
 
 def test_a_table_of_classes_and_text_features(tmp_path):
