@@ -54,7 +54,7 @@ def spectrum_statements(frames: Frames) -> list[Statement]:
             code=True,
         )
     )
-    falls, kept, rises = [], [], [0.0]
+    falls, kept, passed_over, rises = [], [], [], [0.0]
     for graph, own in budgets.groupby("graph", sort=False):
         own = own.sort_values("budget")
         name = str(graph).replace("paper:", "")
@@ -64,6 +64,8 @@ def spectrum_statements(frames: Frames) -> list[Statement]:
         half = own[own["budget"] == 0.5]["rho"]
         if connected and len(half) and own["rho"].iloc[-1] > 1e-12:
             kept.append((name, float(np.log(half.iloc[0]) / np.log(own["rho"].iloc[-1]))))
+        elif len(half):
+            passed_over.append(name)
     statements.append(
         Statement(
             "A larger budget never raises MATCHA's rho",
@@ -75,7 +77,8 @@ def spectrum_statements(frames: Frames) -> list[Statement]:
         Statement(
             "At half the budget MATCHA keeps at least half of D-PSGD's rate log(1/rho), as in proportion",
             judge((name, share >= 0.5) for name, share in kept),
-            f"share kept {spread(share for _, share in kept)}",
+            f"share kept {spread(share for _, share in kept)}; not judged where rho is 0 or 1 at the full budget: "
+            + ("; ".join(passed_over) or "none"),
         )
     )
     return statements
