@@ -16,7 +16,7 @@ from aldsgd.checkpoint import Checkpoints, Snapshot, check_progress, layout
 from aldsgd.data import Batches, shards_of, steps_per_epoch
 from aldsgd.datasets import Data
 from aldsgd.distrust import distrusted
-from aldsgd.errors import ConfigError
+from aldsgd.errors import ConfigError, whole
 from aldsgd.evaluation import Evaluator, mean_statistics
 from aldsgd.faults import taught
 from aldsgd.finite import name_unsound
@@ -242,12 +242,19 @@ class Trainer:
         """Train all epochs; ``on_record`` gets the rows of each tested epoch as soon as they exist (rank 0 only).
 
         checkpoints: folder in which to keep the run every ``checkpoint_every`` epochs, and to go on from what is there,
-        with the rows of the epochs before; rank 0's decides, the other ranks pass any. None: never. deadline: a reading
-        of ``time.perf_counter`` before which to stop at a checkpoint, if another epoch as long as the last would pass
-        it; TimeUp is raised then. It needs ``checkpoints``.
+        with the rows of the epochs before; rank 0's decides, the other ranks pass any. None, or every 0: never.
+        deadline: a reading of ``time.perf_counter`` before which to stop at a checkpoint, if another epoch as long as
+        the last would pass it; TimeUp is raised then.
+
+        Raises ConfigError for a ``checkpoint_every`` below 0, and for a deadline without checkpoints.
         """
         settings, first, rows = self.settings, 0, []
-        kept = None if checkpoints is None else Checkpoints(Path(checkpoints), self.identity())
+        if whole(checkpoint_every, "checkpoint_every") < 0:
+            raise ConfigError(f"checkpoint_every = {checkpoint_every} must be a number of epochs, or 0 for never")
+        never = checkpoints is None or checkpoint_every == 0
+        if never and deadline is not None:
+            raise ConfigError("a deadline needs checkpoints to stop at; name a folder for them, or leave it out")
+        kept = None if never else Checkpoints(Path(checkpoints), self.identity())
         if kept is not None:
             first, rows = self.resume(kept)
         if rows:

@@ -305,7 +305,7 @@ def train_run(
             everyone(*watchers),
             progress=bars,
             place=1,
-            checkpoints=checkpoints_of(store, config).folder if execution.checkpoint_every else None,
+            checkpoints=checkpoints_of(store, config).folder,
             checkpoint_every=execution.checkpoint_every,
             deadline=limit,
         )

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from aldsgd.checkpoint import Snapshot
+from aldsgd.datasets import load
+from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
+from aldsgd.training import Trainer
 from experiments.options import Execution
 from experiments.runner import train_run
+from tests.crashing import crash
 from tests.killed_run import RUN, RUNS
 from tests.test_checkpoint import without_clocks
 
@@ -44,6 +48,28 @@ def unhit(tmp_path_factory):
     done = torchrun(2, results)
     assert done.returncode == 0 and done.stdout.count("done") == 1, done.stderr
     return rows_of(results)
+
+
+def test_every_0_epochs_there_is_no_checkpoint_and_none_is_read(tmp_path):
+    config = RUNS["lsgd"].but(epochs=3)
+    data = load("digits").subset(1280, 100)
+
+    def trainer():
+        return Trainer(config.algorithm(10), config.build(data), data, config.settings())
+
+    expected = without_clocks(trainer().run(checkpoints=tmp_path / "none", checkpoint_every=0).rows)
+    assert not (tmp_path / "none").exists()
+    crash(trainer(), tmp_path / "run", 2)
+    again, trained = trainer(), []
+    again.train_epoch = lambda e, *rest, train=again.train_epoch: (trained.append(e), train(e, *rest))[1]
+    assert without_clocks(again.run(checkpoints=tmp_path / "run", checkpoint_every=0).rows) == expected
+    assert trained == [0, 1, 2]
+    for given in (dict(checkpoint_every=-1), dict(checkpoint_every=1.5)):
+        with pytest.raises(ConfigError, match="checkpoint_every"):
+            trainer().run(checkpoints=tmp_path / "run", **given)
+    for given in ({}, dict(checkpoints=tmp_path / "run", checkpoint_every=0)):
+        with pytest.raises(ConfigError, match="a deadline needs checkpoints"):
+            trainer().run(deadline=1e12, **given)
 
 
 def test_kill_9_and_torchrun_restarts_to_the_same_rows_bit_for_bit(tmp_path, unhit):
