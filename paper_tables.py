@@ -8,7 +8,6 @@
 A table is found by its experiment's name: ``tables.experiments`` has those that need one of their own.
 """
 
-import argparse
 import math
 import os
 import re
@@ -21,6 +20,7 @@ from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
 from aldsgd.listings import names
 from aldsgd.statistics import Interval
+from experiments.options import Parser
 from tables import claims
 from tables.base import Cell, Estimate, Table, escaped
 from tables.experiments import TABLES
@@ -82,6 +82,8 @@ def written(value):
 
 
 FORMATS = {"markdown": to_markdown, "latex": to_latex, "csv": to_csv}
+#: Option -> those that it leaves nothing to do.
+WITHOUT = {"into": ("out", "claims", "table", "format"), "claims": ("table", "format")}
 
 
 def render(name: str, root: Path | str = "results", layout: str = "markdown") -> str:
@@ -123,18 +125,23 @@ def check_out(out: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Print the tables made from the recorded runs.")
+    parser = Parser(description="Print the tables made from the recorded runs.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs (default: results)")
-    parser.add_argument("--table", default="all", help="experiment whose table to print (default: all that exist)")
-    parser.add_argument("--format", choices=list(FORMATS), default="markdown", help="how to print it")
+    parser.add_argument("--table", help="experiment whose table to print (default: all that exist)")
+    parser.add_argument("--format", choices=list(FORMATS), help="how to print it (default: markdown)")
     parser.add_argument("--out", type=Path, help="file to write instead of the standard output")
     parser.add_argument(
-        "--claims", action="store_true", help="write the list of the paper's claims (CLAIMS.md) instead"
+        "--claims", action="store_true", default=None, help="write the list of the paper's claims (CLAIMS.md) instead"
     )
     parser.add_argument("--into", type=Path, metavar="FILE", help="renew tables and numbers between the marks of FILE")
-    options = parser.parse_args(arguments)
-    out = options.into or options.out or (Path("CLAIMS.md") if options.claims else None)
+    out = options = None
     try:
+        options = parser.parse_args(arguments)
+        for name, others in WITHOUT.items():
+            for other in others:
+                if None not in (getattr(options, name), getattr(options, other)):
+                    raise ConfigError(f"--{other} has no effect with --{name}; leave one of them out")
+        out = options.into or options.out or (Path("CLAIMS.md") if options.claims else None)
         if out is not None:
             check_out(out)
         if options.into:
@@ -143,7 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
             names(options.results)  # refuses a mistyped folder, of which nothing would be measured
             text = claims.render(options.results)
         else:
-            text = render(options.table, options.results, options.format) + "\n"
+            named = "all" if options.table is None else options.table
+            text = render(named, options.results, options.format or "markdown") + "\n"
         if out is None:
             sys.stdout.write(text)
             sys.stdout.flush()

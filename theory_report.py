@@ -7,7 +7,6 @@ Verdicts are computed by the rules in tables/theory_*.py, nowhere else; torch is
 append it to the list of its script there.
 """
 
-import argparse
 import difflib
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from aldsgd.cache import replace_file
 from aldsgd.errors import ConfigError
 from aldsgd.theory import records
 from aldsgd.theory.leaders import README
+from experiments.options import Parser
 from tables.theory_fading import fading_statements
 from tables.theory_gossip import gossip_statements
 from tables.theory_lies import lies_statements
@@ -152,12 +152,12 @@ def report(results: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write THEORY.md from the tables of the theory scripts.")
+    parser = Parser(description="Write THEORY.md from the tables of the theory scripts.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables (default: results)")
     parser.add_argument("--out", type=Path, default=Path("THEORY.md"), help="file to write (default: THEORY.md)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail unless the file is up to date")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         text = report(options.results)
     except ConfigError as error:
         print(f"theory_report.py: {error}", file=sys.stderr)

@@ -21,7 +21,7 @@ def main(session: Session) -> None:
     from figures.compare import draw_comparison
     from tables.comparison import AXES, compared, select
 
-    p = Parser(description=__doc__.strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = Parser(description=__doc__.strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("runs", nargs="+", metavar="RUNS", help="two selections of runs or more, named as above")
     p.add_argument("--at", choices=tuple(AXES), default="epochs", help="what is made equal (default: epochs)")
     p.add_argument("--metric", help="metric to compare (default: the first that the runs have)")

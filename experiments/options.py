@@ -69,7 +69,11 @@ class Execution:
 
 
 class Parser(argparse.ArgumentParser):
-    """Options in kebab-case; the older spelling with underscores is still read. Bad use is one line and exit code 2."""
+    """Options in kebab-case, written out; the older spelling with underscores is still read. Bad use is one line and
+    exit code 2."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings, allow_abbrev=False)
 
     def parse_args(self, args=None, namespace=None):
         given = sys.argv[1:] if args is None else args
@@ -88,12 +92,12 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message):
-        raise ConfigError(f"{message}; --help lists the options")
+        raise ConfigError(f"{' '.join(message.split())}; --help lists the options")
 
 
 def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: bool = False) -> Parser:
     """The options that every experiment script understands; its text is the head of the script."""
-    p = Parser(description=doc.strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = Parser(description=doc.strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--preset", choices=PRESETS, default=preset,
                    help="smoke: seconds, to see that it runs; cpu: scaled down to two CPU cores; mid: all of CIFAR-10, "
                         f"CPU hours; paper: the paper's settings, for a GPU (default: {preset})")  # fmt: skip

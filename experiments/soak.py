@@ -202,7 +202,7 @@ def differs(config: RunConfig, processes: int, results: Path, again: Path) -> bo
 
 
 def main(_session: Session) -> None:
-    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--runs", type=positive, default=500, help="how many (default: 500)")
     p.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     p.add_argument("--results", required=True, metavar="DIR", help="an empty folder for the runs and soak.json")

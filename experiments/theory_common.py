@@ -22,9 +22,7 @@ PLACES = ("preset", "results", "data")
 
 def parser(description: str, seeds: Sequence[int] = ()) -> Parser:
     """The options of every theory script; --seeds only where ``seeds`` are given."""
-    p = Parser(
-        description=description.strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    p = Parser(description=description.strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--preset", choices=PRESETS, default="cpu",
                    help="smoke: seconds, to see that it runs; cpu: what THEORY.md shows (default: cpu)")  # fmt: skip
     if seeds:

@@ -1,6 +1,5 @@
 """What the figures of the experiments share: their runs, panels of categories with intervals, and the command line."""
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from aldsgd.errors import ConfigError
 from aldsgd.runs import Run
 from aldsgd.statistics import Interval, mean_interval
+from experiments.options import Parser
 from figures import style
 from tables.base import Unit
 from tables.query import Experiment, Runs
@@ -188,15 +188,15 @@ def against_bytes(results: Path, out: Path, width: float = style.PAGE_WIDTH, *, 
 
 def script(name: str, draw: Callable[[Path, Path, float], list[Path]], arguments: list[str] | None = None) -> int:
     """The command line of a figure; an error is one line and exit code 2."""
-    parser = argparse.ArgumentParser(description=f"Draw figures/{name}.pdf and .png from the recorded runs.")
+    parser = Parser(description=f"Draw figures/{name}.pdf and .png from the recorded runs.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs (default: results)")
     parser.add_argument("--width", type=float, default=style.PAGE_WIDTH, choices=style.WIDTHS, help=style.WIDTHS_HELP)
     parser.add_argument(
         "--out", type=Path, help="folder to write into (default: figures; figures/column at 3.5 inches)"
     )
-    options = parser.parse_args(arguments)
-    out = options.out or Path("figures", "column" if options.width < style.PAGE_WIDTH else "")
     try:
+        options = parser.parse_args(arguments)
+        out = options.out or Path("figures", "column" if options.width < style.PAGE_WIDTH else "")
         style.check_out(out)
         for path in draw(options.results, out, options.width):
             print(path)

@@ -37,7 +37,7 @@ def random_graph(n: int, number: int) -> Topology:
 
 
 def main(session: Session) -> None:
-    p = Parser(description=__doc__.strip(), allow_abbrev=False)
+    p = Parser(description=__doc__.strip())
     p.add_argument("--results", help="folder of the table (default: results)")
     p.add_argument("--graphs", type=positive, default=200, help="how many graphs (default: 200)")
     options = p.parse_args()

@@ -100,7 +100,7 @@ def shares(run, epoch: int) -> dict[str, float]:
 
 
 def main(session: Session) -> None:
-    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--results", help="folder of the table (default: results; of other rounds: my_results)")
     p.add_argument("--rounds", type=positive, default=ROUNDS, help=f"rounds of each comparison (default: {ROUNDS})")
     options = p.parse_args()
