@@ -57,7 +57,8 @@ class Trainer:
 
     Attributes:
         diverged: first step at which a hosted worker's loss was no number, or too large (DIVERGED), None where there
-        was none. unsound: worker -> first epoch, counted from 1, in which it sent values that are not finite.
+        was none. unsound: worker -> first epoch, counted from 1, in which it sent values that are not finite. begun:
+        epochs that were done when ``run`` was called, those of a checkpoint.
 
     Raises:
         ConfigError: as its parts do, and where ``lr`` has not one value per worker.
@@ -135,6 +136,7 @@ class Trainer:
         self.seconds_compute = self.seconds_evaluation = 0.0
         self.diverged: int | None = None
         self.unsound: dict[int, int] = {}
+        self.begun = 0
 
     def _probe(self) -> None:
         """Try model and loss on the first batch of the first hosted worker, so that what cannot train is said first."""
@@ -257,6 +259,7 @@ class Trainer:
         kept = None if never else Checkpoints(Path(checkpoints), self.identity())
         if kept is not None:
             first, rows = self.resume(kept)
+        self.begun = first
         if rows:
             on_record(rows)
         total = settings.epochs * self.steps

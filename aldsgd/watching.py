@@ -38,18 +38,19 @@ def short(value: float | None) -> str:
 
 
 class Lines:
-    """A line on stdout for each tested epoch; seconds left go by what epochs took since this began."""
+    """A line on stdout for each tested epoch; seconds left go by what epochs took since this began.
 
-    def __init__(self, epochs: int):
-        self.epochs, self.began, self.first = epochs, time.perf_counter(), None
+    begun: () -> epochs that were done before, asked when there are rows. Those of a checkpoint come first.
+    """
+
+    def __init__(self, epochs: int, begun: Callable[[], int] = lambda: 0):
+        self.epochs, self.begun, self.began = epochs, begun, time.perf_counter()
 
     def __call__(self, rows: Sequence[Mapping]) -> None:
         row = rows[-1]
         metric = metric_of(row)
-        if self.first is None:  # the rows of a checkpoint come first, and took none of this time
-            self.first = min(r["epoch"] for r in rows) - 1 if len({r["epoch"] for r in rows}) == 1 else row["epoch"]
-        done = row["epoch"] - self.first
-        left = (time.perf_counter() - self.began) / done * (self.epochs - row["epoch"]) if done else None
+        done = row["epoch"] - self.begun()  # 0 or less for rows of a checkpoint, which took none of this time
+        left = (time.perf_counter() - self.began) / done * (self.epochs - row["epoch"]) if done > 0 else None
         print(
             f"epoch {row['epoch']}/{self.epochs}  {summary(row, metric)} averaged {short(row[f'averaged_{metric}'])}  "
             f"consensus {row['consensus_distance']:.3g}  sent {size(row['logical_bytes'])}"

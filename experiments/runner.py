@@ -296,7 +296,7 @@ def train_run(
         writer = writers[0] if writers else None
         watchers = [writer.append if writer else None]
         if not (bars or execution.quiet):
-            watchers.append(Lines(config.epochs))
+            watchers.append(Lines(config.epochs, lambda: trainer.begun))
         if execution.tensorboard and writer:
             board = TensorBoard(Path(execution.tensorboard) / store.stem(record))
             watchers.append(stack.enter_context(contextlib.closing(board)))

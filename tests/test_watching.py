@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from aldsgd import ALDSGD, ConfigError, load, models, train
+from aldsgd import ALDSGD, ConfigError, Settings, Trainer, load, models, train
 from aldsgd.graphs import ring
 from aldsgd.watching import WIDTH, Lines, TensorBoard, duration, short, size
 from baselines.dpsgd import DPSGD
 from experiments import run
 from tests.calling import SHORT, call
+from tests.crashing import crash
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = load("digits").subset(200, 100)
@@ -45,17 +46,34 @@ def test_without_a_terminal_each_tested_epoch_is_a_line(tmp_path):
     assert "epoch 1" not in quiet.out
 
 
-def test_lines_after_a_checkpoint_count_the_time_of_their_own_epochs(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("begun", "told", "shown"),
+    [
+        (0, [((20,), 2.0), ((40,), 4.0)], ["18 s", "16 s"]),
+        (140, [((140,), 1.0), ((160,), 3.0)], ["", "6 s"]),  # a checkpoint with one test, or with more
+        (150, [((120, 140), 0.0), ((160,), 2.0), ((200,), 10.0)], ["", "8 s", ""]),
+    ],
+)
+def test_the_time_left_goes_by_the_epochs_since_the_beginning_and_no_others(begun, told, shown, capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("aldsgd.watching.time.perf_counter", lambda: clock[0])
     row = {"train_loss": 1.0, "worst_r2": 0.1, "mean_r2": 0.2, "averaged_r2": 0.3, "consensus_distance": 0.0,
            "logical_bytes": 5}  # fmt: skip
-    lines = Lines(10)
-    lines([{**row, "epoch": epoch} for epoch in (1, 2, 3, 4)])  # what a checkpoint held
-    clock[0] = 20.0
-    lines([{**row, "epoch": 5}])
-    before, after = capsys.readouterr().out.splitlines()
-    assert "left" not in before and after.endswith("  2 min left")  # five more epochs of 20 s each
+    lines = Lines(200, lambda: begun)
+    for epochs, clock[0] in told:
+        lines([{**row, "epoch": epoch} for epoch in epochs])
+    found = [line.partition("sent 5 B")[2].strip() for line in capsys.readouterr().out.splitlines()]
+    assert found == [f"{left} left" if left else "" for left in shown]
+
+
+def test_a_run_says_how_many_epochs_its_checkpoint_had(tmp_path, capsys):
+    def trainer():
+        return Trainer(DPSGD(ring(4)), mlp, DATA, Settings(epochs=6, eval_every=2))
+
+    crash(trainer(), tmp_path / "run", 3)
+    again = trainer()
+    again.run(Lines(6, lambda: again.begun), checkpoints=tmp_path / "run")
+    assert again.begun == 3 and [" left" in line for line in capsys.readouterr().out.splitlines()] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.1234, "0.123"), (37912749435943.0, "3.8e+13"), (float("nan"), "nan")])
