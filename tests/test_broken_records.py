@@ -18,7 +18,7 @@ def leave_unfinished(store):
 
 
 def crash(store):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="power cut"):
         with store.writer(CONFIG, ENVIRONMENT) as writer:
             writer.append(epoch_rows(1))
             raise RuntimeError("power cut")

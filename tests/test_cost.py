@@ -29,6 +29,7 @@ def test_hours_are_those_of_the_records_and_no_run_counts_twice(files):
         assert row["not in a row above"].value == len(new)
         assert row["hours of those"].value == pytest.approx(sum(new) / 3600)
         assert 0 < row["seconds a run, least"].value <= row["median"].value
+    assert counted
 
 
 def test_hours_of_the_parts_of_preset_mid_are_those_of_the_records_each_once(files):

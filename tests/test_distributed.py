@@ -93,12 +93,11 @@ def test_wire_bytes_are_those_counted_by_hand(spread):
         matcha = MATCHA(paper_graph(53.8), 0.5, seed=0)
         active = sum(len(m) for t in range(STEPS) for m in matcha.step(t).links.matchings)
         assert wire["matcha"] == 2 * active * row
+        check_wire_bytes_of_gossip(found)
 
 
-def test_wire_bytes_of_gossip_are_the_logical_ones_where_every_worker_is_a_process(spread):
-    size, found = spread
-    if size < 8:
-        return
+def check_wire_bytes_of_gossip(found):
+    """They are the logical ones where every worker is a process."""
     exact = {*GOSSIP, "receiver"} - {"led_momentum"}  # losses take 4 bytes in the meter, and 8 of float64 on the wire
     for name in exact:
         assert int(found[name]["wire_bytes"]) == int(found[name]["logical_bytes"][-1]), name

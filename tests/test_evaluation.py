@@ -289,7 +289,7 @@ def test_held_out_samples_are_balanced_and_never_trained_on():
     assert together == sorted(x.numpy().tobytes() for x in data.train_inputs)
     assert torch.equal(data.held_out(200).test_inputs, held.test_inputs)
     for count in (0, -1, len(data.train_targets), 1.5):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match="held out"):
             data.held_out(count)
 
 

@@ -66,7 +66,7 @@ def test_the_averaged_model_is_the_mean_with_the_statistics_that_were_tested(res
     mean = workers.parameters.double().mean(dim=0)
     row = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     assert torch.equal(row, mean.float()) and not model.training
-    before = [module.state_dict() for module in workers.modules]
+    before = [{name: value.clone() for name, value in m.state_dict().items()} for m in workers.modules]
     again = result.averaged_model()
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])

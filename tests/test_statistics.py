@@ -93,9 +93,17 @@ def test_single_and_non_finite_values():
     assert math.isnan(mean_interval([1.0, math.inf]).half_width)
 
 
-@pytest.mark.parametrize(("values", "level"), [([], 0.95), ([[1.0, 2.0]], 0.95), ([1.0, 2.0], 0.0), ([1.0, 2.0], 1.0)])
-def test_bad_input(values, level):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("values", "level", "message"),
+    [
+        ([], 0.95, "one value"),
+        ([[1.0, 2.0]], 0.95, "one value"),
+        ([1.0, 2.0], 0.0, "at 0.0"),
+        ([1.0, 2.0], 1.0, "at 1"),
+    ],
+)
+def test_bad_input(values, level, message):
+    with pytest.raises(ValueError, match=message):
         mean_interval(values, level)
 
 

@@ -173,9 +173,12 @@ def test_nothing_of_a_run_is_seeded_by_hand():
     seeders = ("torch.Generator().manual_seed", "torch.manual_seed", "torch.default_generator.manual_seed",
                "torch.cuda.manual_seed", "random.seed", "np.random.seed")  # fmt: skip
     seeded = tuple(f"{seeder}(torch_seed(" for seeder in seeders)
+    found = 0
     for path in (*ROOT.glob("aldsgd/**/*.py"), *ROOT.glob("baselines/*.py")):
         if path.parent.name == "theory" or path.stem == "streams":
             continue
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in seeding:
                 assert ast.unparse(call).startswith(seeded), f"{path}: {ast.unparse(call)}"
+                found += 1
+    assert found
