@@ -113,7 +113,7 @@ def test_a_worker_process_that_dies_costs_one_run(tmp_path):
     assert [store.load(config.record()) is not None for _, _, config in tasks] == [True, False, True, True]
 
 
-def test_a_failing_run_is_reported_and_the_others_go_on(tmp_path, capsys):
+def test_a_failing_run_is_reported_and_the_others_go_on(tmp_path):
     good = RunConfig(train_images=128, test_images=32, epochs=1, lr=0.1)
     tasks = [("bad", 0, good.but(graph="no such graph")), ("good", 0, good)]
     with pytest.raises(ConfigError, match=r"1 of 2 runs failed; first bad, seed 0 \(ConfigError: unknown graph"):

@@ -21,26 +21,11 @@ from baselines.registry import METHODS
 from experiments import all as all_experiments
 from experiments import cifar10_short, quickstart, rates, run
 from experiments.bench.common import place
-from experiments.command import command
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution, configuration, execution, run_parser
+from tests.calling import SHORT, call, files
 
 ROOT = Path(__file__).parents[1]
-SHORT = ["--quiet", "--epochs", "1", "--train-images", "160", "--test-images", "40"]
-
-
-def call(monkeypatch, module, *arguments) -> int:
-    """Exit code of a script's main, run in this process."""
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-    try:
-        command(module.main)
-    except SystemExit as stop:
-        return stop.code
-    return 0
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture
@@ -62,58 +47,53 @@ def edge_file(tmp_path):
         ("0 one\n", "one"),
     ],
 )
-def test_bad_graph_files(monkeypatch, capsys, tmp_path, edge_file, text, message):
+def test_bad_graph_files(tmp_path, edge_file, text, message):
     workers = 4 if "2 3" in text else 2
     arguments = ["--graph", edge_file(text), "--workers", workers, "--results", tmp_path / "results"]
-    assert call(monkeypatch, run, *SHORT, *arguments) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    ended = call(run, *SHORT, *arguments)
+    assert ended.refused and message in ended.err
 
 
-def test_a_disconnected_graph_trains_where_it_is_allowed(monkeypatch, capsys, tmp_path):
-    options = ["--graph", "paper:38.5", "--disconnected", "--results", tmp_path]
-    assert call(monkeypatch, run, *SHORT, *options) == 0
-    assert "worst_accuracy" in capsys.readouterr().out
+def test_a_disconnected_graph_trains_where_it_is_allowed(tmp_path):
+    ended = call(run, *SHORT, "--graph", "paper:38.5", "--disconnected", "--results", tmp_path)
+    assert ended.code == 0 and "worst_accuracy" in ended.out
 
 
-def test_a_results_folder_that_cannot_be_written(monkeypatch, capsys, tmp_path):
+def test_a_results_folder_that_cannot_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    assert call(monkeypatch, run, *SHORT, "--results", blocked / "results") == 2
-    assert "cannot be written" in capsys.readouterr().err
+    ended = call(run, *SHORT, "--results", blocked / "results")
+    assert ended.refused and "cannot be written" in ended.err
     assert blocked.read_text() == "in the way"
 
 
-def test_a_run_file_of_another_configuration_is_left_alone(monkeypatch, capsys, tmp_path):
-    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 0
+def test_a_run_file_of_another_configuration_is_left_alone(tmp_path):
+    assert call(run, *SHORT, "--results", tmp_path).code == 0
     path = next((tmp_path / "runs").glob("*.json"))
     meta = json.loads(path.read_text())
     meta["config"]["lr"] = 99.0
     path.write_text(json.dumps(meta))
     before = files(tmp_path)
-    capsys.readouterr()
-    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 2
-    error = capsys.readouterr().err
-    assert "another configuration" in error and error.count("\n") == 1
+    ended = call(run, *SHORT, "--results", tmp_path)
+    assert ended.refused and "another configuration" in ended.err
     assert files(tmp_path) == before
 
 
-def test_a_complete_run_is_never_computed_twice(monkeypatch, capsys, tmp_path):
-    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 0
+def test_a_complete_run_is_never_computed_twice(tmp_path):
+    assert call(run, *SHORT, "--results", tmp_path).code == 0
     before = files(tmp_path)
-    assert call(monkeypatch, run, *SHORT, "--results", tmp_path) == 0
+    assert call(run, *SHORT, "--results", tmp_path).code == 0
     assert files(tmp_path) == before
 
 
-def test_damaged_data_is_named(monkeypatch, capsys, tmp_path):
+def test_damaged_data_is_named(tmp_path):
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{name}-ubyte").write_bytes(b"\0\0\x08\x03not an image file")
     arguments = ["--dataset", "fashionmnist", "--data", tmp_path, "--results", tmp_path / "results"]
-    assert call(monkeypatch, run, *SHORT, *arguments) == 2
-    error = capsys.readouterr().err
-    assert "ubyte" in error and error.count("\n") == 1
+    ended = call(run, *SHORT, *arguments)
+    assert ended.refused and "ubyte" in ended.err
 
 
 def test_quickstart_as_a_user_runs_it(tmp_path):
@@ -156,10 +136,11 @@ def test_the_committed_cifar10_runs_learn():
         assert run_.network.iloc[-1]["worst_accuracy"] > 0.10
 
 
-def test_two_runs_of_one_configuration_differ_in_clocks_alone(monkeypatch, tmp_path):
+def test_two_runs_of_one_configuration_differ_in_clocks_alone(tmp_path):
     frames = []
     for name in ("one", "two"):
-        assert call(monkeypatch, run, *SHORT, "--results", tmp_path / name, "--graphs", "2") == 0
+        longer = ("--model", "mlp", "--train-images", "160", "--test-images", "40", "--graphs", "2")
+        assert call(run, *SHORT, *longer, "--results", tmp_path / name).code == 0
         frames.append(RunStore(tmp_path / name).runs()[0].rows.drop(columns=list(CLOCK_COLUMNS)))
     assert frames[0].equals(frames[1])
 
@@ -177,7 +158,7 @@ def test_configurations_share_a_key_exactly_when_they_are_the_same_run():
         RunConfig().but(core="gossip").record()
 
 
-def test_presets(monkeypatch):
+def test_presets():
     paper = dict(cifar10_short.configurations("paper", 3))["D-PSGD"]
     assert (paper.epochs, paper.lr, paper.batch, paper.lr_drops) == (200, 0.4, 16, ((100, 0.1), (150, 0.1)))
     assert paper.model == "resnet50_narrow" and paper.seed == 3 and paper.augment
@@ -305,9 +286,10 @@ def test_optimizers_and_schedules_by_option():
     assert config.record() == {**default, "momentum": 0.9, "nesterov": True, "schedule": "constant"}
 
 
-def test_help_explains_every_option(monkeypatch, capsys):
-    assert call(monkeypatch, run, "--help") == 0
-    out = " ".join(capsys.readouterr().out.split())
+def test_help_explains_every_option():
+    ended = call(run, "--help")
+    out = " ".join(ended.out.split())
+    assert ended.code == 0
     described = [field for field in fields(RunConfig) if "help" in field.metadata and field.name != "seed"]
     for field in (*described, *fields(Execution), *(f for m in METHODS.values() for f in fields(m.options))):
         assert f"--{field.name.replace('_', '-')} " in out and field.metadata["help"] in out, field.name

@@ -261,7 +261,7 @@ def test_a_stopped_script_goes_on_with_what_the_same_code_made(monkeypatch, tmp_
     assert len(calls) == 3
 
 
-def test_missing_data_is_said_where_data_is_asked_for(monkeypatch, tmp_path):
+def test_missing_data_is_said_where_data_is_asked_for(tmp_path):
     module = importlib.import_module("experiments.theory_assumptions")
     options = type("Options", (), {"preset": "cpu", "data": str(tmp_path)})
     with pytest.raises(ConfigError, match="no fashionmnist or cifar10"):

@@ -265,9 +265,6 @@ def test_models_that_cannot_be_exchanged_are_refused():
         train(Single(400), digits_mlp, small_digits())
 
 
-# ---- statistics of the averaged model ----
-
-
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", None, 3.5])
 def test_devices_that_are_not_there_are_refused(device):
     with pytest.raises(ConfigError, match="device") as caught:
