@@ -18,6 +18,8 @@ from baselines import registry
 from experiments.configuration import DEFAULTS, RunConfig, option_names
 
 TIMEOUT = 300.0
+#: Where runs of one's own are kept, beside the committed ones.
+OWN = "my_results"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Execution:
     device: str = option("cpu", "where to train: cpu, cuda, cuda:1, ...; under torchrun cuda is one GPU per process")
     data: str | None = option(None, "folder of the data sets (default: $ALDSGD_DATA, else data); digits needs none")
     download: bool = option(False, "let torchvision download a data set that is missing")
-    results: str | None = option(None, "where runs are kept (default: results; preset smoke: a cache folder)")
+    results: str | None = option(None, "where runs are kept")
     threads: int | None = option(None, "CPU threads (default: torch's choice)")
     timeout: float = option(TIMEOUT, "under torchrun: seconds after which a process that does not answer ends the job")
     checkpoint_every: int = option(10, "epochs between checkpoints, from which a run that was cut off goes on; 0: none")
@@ -95,19 +97,28 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{' '.join(message.split())}; --help lists the options")
 
 
-def parser(doc: str, seeds: Sequence[int] | None, preset: str = "cpu", jobs: bool = False) -> Parser:
-    """The options that every experiment script understands; its text is the head of the script."""
+def parser(
+    doc: str, seeds: Sequence[int] | None, preset: str | None = "cpu", jobs: bool = False, folder: str = "results"
+) -> Parser:
+    """The options that every experiment script understands; its text is the head of the script.
+
+    preset: the default one, None for a script without. folder: where runs are kept by default (``execution``).
+    """
     p = Parser(description=doc.strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--preset", choices=PRESETS, default=preset,
-                   help="smoke: seconds, to see that it runs; cpu: scaled down to two CPU cores; mid: all of CIFAR-10, "
-                        f"CPU hours; paper: the paper's settings, for a GPU (default: {preset})")  # fmt: skip
+    if preset:
+        p.add_argument("--preset", choices=PRESETS, default=preset,
+                       help="smoke: seconds, to see that it runs; cpu: scaled down to two CPU cores; mid: all of "
+                            "CIFAR-10, CPU hours; paper: the paper's settings, for a GPU "
+                            f"(default: {preset})")  # fmt: skip
     shown = "the experiment's own" if seeds is None else " ".join(map(str, seeds))
     p.add_argument("--seeds", type=int, nargs="+", default=seeds, metavar="SEED",
                    help=f"one run of every configuration per seed (default: {shown})")  # fmt: skip
     p.add_argument("--link", choices=LINKS, default=None,
                    help="link between workers that the modelled clock assumes (default: 10gbe, or the experiment's "
                         "own)")  # fmt: skip
-    add_fields(p, Execution, skip=() if jobs else ("jobs",))
+    where = f"{folder}; preset smoke: a cache folder" if preset else folder
+    p.add_argument("--results", metavar="DIR", help=f"where runs are kept (default: {where})")
+    add_fields(p, Execution, skip=("results",) if jobs else ("results", "jobs"))
     return p
 
 
@@ -122,7 +133,7 @@ def execution(options: argparse.Namespace, folder: str = "results") -> Execution
     if len(set(options.seeds or ())) < len(options.seeds or ()):
         raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))} holds a seed twice; name each once")
     # Smoke runs would take the place of real ones in the lists of the experiments.
-    folder = str(cache_dir() / "smoke") if options.preset == "smoke" else folder
+    folder = str(cache_dir() / "smoke") if getattr(options, "preset", None) == "smoke" else folder
     return found if found.results else replace(found, results=folder)
 
 
@@ -231,7 +242,7 @@ def finite(text: str, kind: type = float):
 
 def run_parser(doc: str, argv: Sequence[str] | None = None) -> Parser:
     """``parser`` with an option for each field of a run, and for each of every method's, a user's own included."""
-    p = parser(doc, (0,), jobs=True)
+    p = parser(doc, (0,), preset=None, jobs=True, folder=OWN)
     group = p.add_argument_group("the run")
     add_fields(group, RunConfig, skip=("seed",))
     given = sys.argv[1:] if argv is None else argv

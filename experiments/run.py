@@ -7,13 +7,13 @@ Yours:    --method my.module:Class, --model my.module:build, --data my.module:da
 
 from experiments.command import Session, command
 from experiments.configuration import linked
-from experiments.options import configuration, execution, run_parser
+from experiments.options import OWN, configuration, execution, run_parser
 
 
 def main(session: Session) -> None:
     options = run_parser(__doc__).parse_args()
     config = configuration(options)
-    how = execution(options, "my_results")
+    how = execution(options, OWN)
     from aldsgd.statistics import mean_interval
     from experiments.runner import train_missing
 

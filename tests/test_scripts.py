@@ -1,6 +1,7 @@
 """The scripts as a user meets them: options, errors in one line with exit code 2, and runs that are never repeated."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from experiments import all as all_experiments
 from experiments import cifar10_short, quickstart, rates, run
 from experiments.bench.common import place
 from experiments.configuration import RunConfig, from_record
-from experiments.options import Execution, configuration, execution, run_parser
+from experiments.options import OWN, Execution, configuration, execution, run_parser
 from tests.calling import SHORT, call, files
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +184,9 @@ def test_every_script_has_help(monkeypatch, capsys, name):
         runpy.run_path(str(ROOT / name), run_name="__main__")
     out = capsys.readouterr().out
     assert stop.value.code == 0 and "--results" in out
-    assert "default: results" in out or name == "experiments/soak.py"  # it has to be told where
+    folders = re.findall(r"--results [A-Z]+ [^()\]-]*\(default: (\w+)", " ".join(out.split()))
+    own = {"experiments/run.py": ["my_results"], "experiments/soak.py": []}  # the latter has to be told where
+    assert folders == own.get(name, ["results"])
     assert source.split('"""')[1].splitlines()[0] in out
 
 
@@ -251,6 +254,13 @@ def test_a_reader_that_has_enough_ends_the_script_quietly():
     code = f"{sys.executable} -m experiments.quickstart --preset cpu | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.count("\n") == 1 and "40 already complete" in done.stdout and done.stderr == ""
+
+
+def test_a_run_has_no_presets(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    ended = call(run, *SHORT, "--preset", "smoke")
+    assert ended.refused and "unrecognized arguments: --preset smoke" in ended.err and not files(tmp_path)
+    assert execution(run_parser("").parse_args([]), OWN).results == "my_results"
 
 
 def test_options_of_the_older_spelling_are_read():

@@ -38,7 +38,7 @@ def random_graph(n: int, number: int) -> Topology:
 
 def main(session: Session) -> None:
     p = Parser(description=__doc__.strip())
-    p.add_argument("--results", help="folder of the table (default: results)")
+    p.add_argument("--results", help="folder of the table (default: results; of fewer graphs: my_results)")
     p.add_argument("--graphs", type=positive, default=200, help="how many graphs (default: 200)")
     options = p.parse_args()
     path = place(options.results, "peers.csv", part=options.graphs < 200)
