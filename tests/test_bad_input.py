@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from aldsgd.checkpoint import Checkpoints
 from aldsgd.records import RunStore
+from baselines import registry
 from experiments import run, runner
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution
@@ -165,21 +166,30 @@ def data():
 """
 
 
-def test_methods_models_and_data_of_ones_own(tmp_path):
-    """In processes of their own, from the working directory; a changed source file is another run."""
-    (tmp_path / "mine.py").write_text(OWN)
+def test_methods_models_and_data_of_ones_own(tmp_path, monkeypatch, request):
+    """Here and in processes of their own, from the working directory; a changed source file is another run."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "experiments.run", "--quiet", "--method", "mine:Slow", "--model", "mine:build",
-               "--data", "mine:data", "--workers", "4", "--graph", "ring", "--epochs", "2", "--batch", "5"]  # fmt: skip
+    options = ["--quiet", "--workers", "4", "--graph", "ring", "--epochs", "2", "--batch", "5", "--results", "results"]
 
-    def own(*options):
-        return subprocess.run(
-            [*command, "--results", "results", *options], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+    def words(name, *more):
+        return ["--method", f"{name}:Slow", "--model", f"{name}:build", "--data", f"{name}:data", *options, *more]
 
-    first = own("--every", "3")
-    assert first.returncode == 0 and "0 already complete" in first.stdout, first.stderr
-    assert "1 already complete" in own("--every=3", "--weight=0.25").stdout
+    def own(*more):
+        command = [sys.executable, "-m", "experiments.run", *words("mine", *more)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    def here(name, text, *more):
+        (tmp_path / f"{name}.py").write_text(text)
+        request.addfinalizer(lambda: sys.modules.pop(name, None))
+        return call(run, *words(name, *more))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    request.addfinalizer(registry._own.cache_clear)
+    request.addfinalizer(lambda: registry.VARIANTS.pop("Slow", None))
+    first = here("mine", OWN, "--every", "3")
+    assert first.code == 0 and "0 already complete" in first.out, first.err
+    assert "1 already complete" in here("mine", OWN, "--every=3", "--weight=0.25").out
     pooled = own("--jobs", "2", "--seeds", "1", "2")
     assert pooled.returncode == 0, pooled.stderr
     (tmp_path / "mine.py").write_text(OWN.replace("randn(40", "randn(44").replace("arange(40)", "arange(44)"))
@@ -187,12 +197,10 @@ def test_methods_models_and_data_of_ones_own(tmp_path):
     runs = RunStore(tmp_path / "results").runs()
     assert len(runs) == 4 and {run_.config["every"] for run_ in runs} == {2, 3}
     assert len({run_.config[name] for run_ in runs for name in ("method_source", "model_source", "data_source")}) == 2
-    (tmp_path / "mine.py").write_text(OWN + "\nraise RuntimeError('one\\ntwo')")
-    failed = own()
-    assert failed.returncode == 2 and failed.stderr.count("\n") == 1
-    assert "mine:Slow cannot be loaded (RuntimeError: one two; " in failed.stderr and "mine.py, line " in failed.stderr
-    (tmp_path / "mine.py").write_text(OWN.replace("every=2", "lr=2"))
-    assert "has an option by the name of another" in own().stderr
+    failed = here("mine_failing", OWN + "\nraise RuntimeError('one\\ntwo')")
+    assert failed.refused and "mine_failing:Slow cannot be loaded (RuntimeError: one two; " in failed.err
+    assert "mine_failing.py, line " in failed.err
+    assert "has an option by the name of another" in here("mine_alike", OWN.replace("every=2", "lr=2")).err
 
 
 def images(folder: Path, seed: int) -> None:
@@ -299,24 +307,20 @@ def test_something_in_the_place_of_what_is_to_be_written(tmp_path, place):
 @pytest.mark.parametrize(
     "room, full", [(100, ".csv.part"), (400, ".csv.part"), (1200, ".json"), (5000, "epoch-000001")]
 )
-def test_a_full_disk(tmp_path, room, full):
+def test_a_full_disk(tmp_path, monkeypatch, room, full):
     """No file may grow beyond ``room`` bytes: the first row, the rows, the JSON, a checkpoint cannot be written."""
-    options = (*SHORT, "--workers", "1", "--method", "single")
+    options = (*SHORT, "--workers", "1", "--method", "single", "--results", tmp_path)
     options += ("--model", "mlp", "--epochs", "2", "--checkpoint-every", "1") if "epoch" in full else ()
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-
-    def limited(limit):
-        return subprocess.run(
-            [sys.executable, "-m", "experiments.run", *options, "--results", str(tmp_path)],
-            cwd=ROOT, env=environment, capture_output=True, text=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)) if limit else None,
-        )  # fmt: skip
-
-    ended = limited(room)
-    assert ended.returncode == 2 and ended.stderr.count("\n") == 1, ended.stderr
-    assert ended.stderr.startswith("error: ") and f"{full} cannot be written (File too large)" in ended.stderr
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        ended = call(run, *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert ended.refused and f"{full} cannot be written (File too large)" in ended.err, ended
     assert not RunStore(tmp_path).runs()
-    assert limited(None).returncode == 0 and len(RunStore(tmp_path).runs()) == 1
+    assert call(run, *options).code == 0 and len(RunStore(tmp_path).runs()) == 1
 
 
 # What went wrong in training
