@@ -23,7 +23,7 @@ from aldsgd.records import RunStore
 from aldsgd.watching import duration
 from experiments.command import Session, command
 from experiments.configuration import RunConfig
-from experiments.options import execution, parser
+from experiments.options import execution, launched, parser
 from experiments.rates import NoRate
 from experiments.scales import SEEDS, conditions_of, entries_of
 
@@ -124,6 +124,8 @@ def main(session: Session) -> None:
                    help=f"some of: {', '.join(EXPERIMENTS)} (default: all)")  # fmt: skip
     p.add_argument("--list", action="store_true", help="say what is complete and what is left, and train nothing")
     options = p.parse_args()
+    if launched() > 1:
+        raise ConfigError("every process of a launcher would train all of this: start it without, with --jobs")
     how = execution(options)
     if how.time_limit is not None:
         raise ConfigError("--time-limit stops one run at a time: give it to the script of an experiment")
@@ -136,8 +138,11 @@ def main(session: Session) -> None:
     print(f"{len(tasks)} runs to train, about {duration(left / how.jobs)} in {how.jobs} process(es)", flush=True)
     if options.list:
         return
-    from experiments.runner import absent, check
+    from aldsgd.world import join
+    from experiments.runner import absent, check, prepare_process
 
+    with join(how.device, how.timeout) as world:
+        prepare_process(how, world)
     absent(store, [entry for runs in entries.values() for entry in runs], how)
     for config in {config.dataset: config for _, _, config in tasks}.values():
         check(config, how)

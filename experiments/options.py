@@ -1,6 +1,7 @@
 """What scripts understand on the command line: how to run, and the fields of a run. Importing it loads no torch."""
 
 import argparse
+import os
 import sys
 import types
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from aldsgd.cache import cache_dir
 from aldsgd.errors import ConfigError
 from aldsgd.links import LINKS
 from aldsgd.listings import PRESETS
+from aldsgd.matchings import is_number
 from aldsgd.methods import choices_of, option
 from baselines import registry
 from experiments.configuration import DEFAULTS, RunConfig, option_names
@@ -62,12 +64,21 @@ class Execution:
             raise ConfigError("--time-limit needs a positive number of seconds, and checkpoints to stop at")
         if self.time_limit is not None and self.jobs > 1:
             raise ConfigError("--time-limit stops one run at a time: leave --jobs out")
+        if self.jobs > 1 and launched() > 1:
+            raise ConfigError(f"--jobs has no effect on {launched()} processes that a launcher started: leave it out")
         if self.tensorboard and find_spec("tensorboard") is None:
             raise ConfigError("--tensorboard needs TensorBoard; python -m pip install tensorboard")
         if self.checkpoint_every < 0:
             raise ConfigError(f"--checkpoint-every {self.checkpoint_every} must be a number of epochs, or 0 for never")
         if not 0 < self.timeout <= 1e6:
             raise ConfigError(f"--timeout {self.timeout:g} must be a number of seconds above zero, up to 1000000")
+
+
+def launched() -> int:
+    """How many processes a launcher such as torchrun says that it started; 1 without one, or where it says no number,
+    which is refused once they meet."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    return int(text) if is_number(text) else 1
 
 
 class Parser(argparse.ArgumentParser):

@@ -229,6 +229,21 @@ def test_everything_is_listed_without_torch_and_without_training(tmp_path):
         assert sorted(results.rglob("*")) == before
 
 
+ONLY = ("--preset", "smoke", "--only", "degree_effect", "--seeds", "0")
+
+
+@pytest.mark.parametrize("script, options, size, said", [
+    (all_experiments, (*ONLY, "--device", "abacus"), 1, "--device abacus cannot be used"),
+    (all_experiments, ONLY, 2, "start it without, with --jobs"),
+    (all_experiments, (*ONLY, "--list"), 2, "start it without, with --jobs"),
+    (run, (*SHORT, "--jobs", "2"), 2, "--jobs has no effect on 2 processes that a launcher started"),
+])  # fmt: skip
+def test_what_would_train_nothing_or_all_twice_is_refused_before(monkeypatch, tmp_path, script, options, size, said):
+    monkeypatch.setenv("WORLD_SIZE", str(size))
+    ended = call(script, *options, "--results", tmp_path)
+    assert ended.refused and said in ended.err and not files(tmp_path)
+
+
 def test_an_experiment_without_chosen_rates_is_left_out(monkeypatch, capsys):
     monkeypatch.delitem(rates.OWN, "momentum")
     planned = all_experiments.plan(["sparsity", "momentum"], Namespace(preset="mid", seeds=[0], link=None))
