@@ -16,6 +16,7 @@ from aldsgd.errors import ConfigError
 from aldsgd.records import RunStore
 from experiments import paper_grid, scales
 from experiments.command import Session
+from tests.calling import call
 
 ROOT = Path(__file__).parents[1]
 #: What a GPU machine need not have.
@@ -68,16 +69,15 @@ def test_the_grid_is_the_papers_setting_most_telling_first(monkeypatch):
 
 
 def test_it_goes_on_after_its_time_limit_and_lists_what_it_knows(tmp_path):
-    command = ("experiments.paper_grid", "--preset", "smoke", "--stages", "1", "--quiet", "--results", str(tmp_path))
-    stopped = script(*command, "--time-limit", "0.01")
-    assert stopped.returncode == 3 and "the same command goes on" in stopped.stdout
+    words = ("--preset", "smoke", "--stages", "1", "--quiet", "--results", tmp_path)
+    stopped = call(paper_grid, *words, "--time-limit", "0.01")
+    assert stopped.code == 3 and "the same command goes on" in stopped.out
     assert not list((tmp_path / "runs").glob("*.json"))
-    whole = script(*command)
-    assert whole.returncode == 0, whole.stderr
+    whole = call(paper_grid, *words)
+    assert whole.code == 0, whole.err
     runs = RunStore(tmp_path).runs()
-    assert len(runs) == 4 and whole.stdout.count("not measured") == 4
-    again = script(*command)
-    assert "4 already complete" in again.stdout
+    assert len(runs) == 4 and whole.out.count("not measured") == 4
+    assert "4 already complete" in call(paper_grid, *words).out
 
     # On a GPU the minutes are those of the run's own clocks.
     run = runs[0]
@@ -103,7 +103,7 @@ print(len(trainer.run().rows), "rows")
 """
 
 
-def test_it_runs_without_the_packages_a_gpu_machine_lacks(tmp_path):
+def test_it_runs_without_the_packages_a_gpu_machine_lacks(tmp_path, monkeypatch):
     code = f"import sys\nsys.modules.update(dict.fromkeys({MISSING!r}))\n{ONE_RUN}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ALDSGD_CACHE": str(tmp_path)}
 
@@ -112,8 +112,9 @@ def test_it_runs_without_the_packages_a_gpu_machine_lacks(tmp_path):
 
     refused = one_run()
     assert refused.returncode == 1 and "ConfigError: MATCHA's weights need cvxpy" in refused.stderr
-    prepared = script("experiments.paper_grid", "--stages", "2", "--prepare", cache=tmp_path)
-    assert prepared.returncode == 0 and "solved" in prepared.stdout
+    monkeypatch.setenv("ALDSGD_CACHE", str(tmp_path))
+    prepared = call(paper_grid, "--stages", "2", "--prepare")
+    assert prepared.code == 0 and "solved" in prepared.out
     ran = one_run()
     assert ran.returncode == 0 and ran.stdout == "9 rows\n", ran.stderr
     assert script("experiments.paper_grid", "--list", missing=MISSING, cache=tmp_path).returncode == 0
