@@ -101,17 +101,29 @@ def _recorded(record: Mapping) -> Method | None:
 
 
 def variant_of(record: Mapping) -> str:
-    """The label of the most specific variant whose fields all hold in a recorded configuration, else the method's
-    own."""
-    own = _recorded(record)
-    fitting = [
-        (len(variant.changes), label)
-        for label, variant in VARIANTS.items()
-        if all(record.get(name, None) == value for name, value in variant.changes.items())
-    ]
-    if fitting:
-        return max(fitting)[1]
-    return own.label if own else str(record.get("method"))
+    """The label of the most specific variant whose fields all hold in a recorded configuration, else the method's own;
+    behind it what makes other variants and holds as well, on whichever core: "AL-DSGD, three graphs, second draw"."""
+    own, core = _recorded(record), METHODS.get(record.get("core"))
+
+    def holding(*apart: str) -> list[str]:
+        """Labels of the variants whose fields, but for those ``apart``, all hold; the most specific first."""
+        held = [
+            (len(variant.changes), label)
+            for label, variant in VARIANTS.items()
+            if all(record.get(name) == value for name, value in variant.changes.items() if name not in apart)
+        ]
+        return [label for _, label in sorted(held, reverse=True)]
+
+    if fitting := holding():
+        found, told = fitting[0], dict(VARIANTS[fitting[0]].changes)
+    else:
+        found, told = own.label if own else str(record.get("method")), {}
+        found += f" on {core.label}" if own and core else ""
+    for label in holding("core"):
+        made = {name: value for name, value in VARIANTS[label].changes.items() if name not in ("method", "core")}
+        if not made.items() <= told.items():
+            found, told = f"{found}, {label.partition(', ')[2] or label}", told | made
+    return found
 
 
 def method_fields(record: Mapping) -> set[str]:

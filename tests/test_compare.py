@@ -146,6 +146,20 @@ def test_a_difference_over_fewer_seeds_says_so(store):
     assert "(n = " not in only[head.index("worst, less fewer (1)'s")]
 
 
+@pytest.mark.parametrize(("changes", "name"), [
+    ({"core": "dpsgd", "graphs": 3, "judge": "second"}, "AL-DSGD, three graphs, second draw"),
+    ({"core": "dpsgd", "graphs": 3, "judge": "receiver", "timing": "rate"},
+     "AL-DSGD, receiver judges, fading, three graphs"),
+    ({"core": "matcha", "graphs": 3, "judge": "second"}, "AL-DSGD on MATCHA, three graphs, second draw"),
+    ({"core": "matcha", "judge": "second"}, "AL-DSGD on MATCHA, second draw"),
+    ({"core": "qg", "timing": "late"}, "AL-DSGD on QG-DSGDm, late"),
+    ({"method": "dpsgd", "graphs": 3, "weights": "metropolis"}, "D-PSGD, three graphs, Metropolis"),
+])  # fmt: skip
+def test_a_name_drops_no_difference(tmp_path, changes, name):
+    write(tmp_path, **{"method": "aldsgd", "seeds": [0], **changes})
+    assert select(tmp_path, "graph=ring").name == name
+
+
 def test_any_metric_can_be_compared(tmp_path):
     said = {"more_is_better": {"r2": True, "rmse": False}}
     for method, more in (("dpsgd", 0.0), ("single", 9.0)):
