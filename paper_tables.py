@@ -50,10 +50,20 @@ def to_latex(table: Table) -> str:
     )  # fmt: skip
 
 
+#: What LaTeX does not print as it stands -> what does.
+LATEX = {
+    "||X - JX||²/n": r"$\|X-JX\|^2/n$", "10⁶": "$10^6$", "±": r"$\pm$", "²": "$^2$", "⁶": "$^6$",
+    **{character: rf"\{character}" for character in "%&_#${}"},
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "|": r"\textbar{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", '"': r"\textquotedbl{}", "[": "{[}",  # an option of the \\ before it
+}  # fmt: skip
+#: The same, the sign of a number, and a hyphen before another, which would make a dash.
+IN_LATEX = re.compile("|".join([*map(re.escape, LATEX), r"(?P<sign>(?<!\w)-(?=\d))", "-(?=-)"]))
+
+
 def latex(text: str) -> str:
-    text = re.sub(r"([%&_#$])", r"\\\1", text)
-    text = re.sub(r"(?<!\w)-(?=\d)", "$-$", text)
-    return text.replace("±", r"$\pm$").replace("||X - JX||²/n", r"$\|X-JX\|^2/n$").replace("10⁶", "$10^6$")
+    """Text as LaTeX prints it."""
+    return IN_LATEX.sub(lambda found: LATEX.get(found[0], "$-$" if found["sign"] else "-{}"), text)
 
 
 def to_csv(table: Table) -> str:

@@ -295,6 +295,18 @@ def test_latex(small):
         assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 1
 
 
+def test_latex_prints_every_character():
+    assert paper_tables.latex(r"a\b^2 {~} <|> #$%&_" + '"') == (
+        r"a\textbackslash{}b\textasciicircum{}2 \{\textasciitilde{}\} \textless{}\textbar{}\textgreater{} "
+        r"\#\$\%\&\_\textquotedbl{}"
+    )
+    assert paper_tables.latex("`--c1 -1` is 2e-05 ± 3") == r"`-{}-c1 $-$1` is 2e-05 $\pm$ 3"
+    assert paper_tables.latex("[0] of [1]") == "{[}0] of {[}1]"
+    assert paper_tables.latex("||X - JX||²/n, 10⁶, m²") == r"$\|X-JX\|^2/n$, $10^6$, m$^2$"
+    refused = paper_tables.render("refused", ROOT / "results", "latex")
+    assert r"below 2\textasciicircum{}32" in refused and not re.search(r"\^|--|(?<!\\)[%#_~<>|]", refused)
+
+
 def test_number():
     values = [0.0, 3e-5, 0.01234, 12.345, 99.96, 1234.5, 2.5e7, math.nan, math.inf]
     texts = ["0", "3e-05", "0.0123", "12.3", "100", "1234", "2.5e+07", "nan", "inf"]
