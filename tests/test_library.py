@@ -1,4 +1,4 @@
-"""A script of the user's that calls the library, alone and under torchrun."""
+"""A script of the user's that calls the library and saves the models, alone and under torchrun."""
 
 import json
 import os
@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
+from aldsgd.saving import load_state
 from tests.test_readme import listing
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +18,7 @@ import json, sys
 
 options = dict(epochs=2, lr=0.1, precision="float64")
 exact = [train(ALDSGD(DPSGD(ring)), model, data, **options, momentum=m) for m in (0, 0.9)]
+exact[0].save(sys.argv[1] + "_models")
 kept = [[{{k: v for k, v in row.items() if "seconds" not in k}} for row in found.rows] for found in exact]
 open(sys.argv[1] + os.environ.get("RANK", ""), "w").write(json.dumps([kept, len(result.workers.modules), result.final]))
 """
@@ -39,3 +43,8 @@ def test_the_same_script_is_spread_over_the_processes_of_torchrun(tmp_path):
                 assert expected.keys() == row.keys()
                 for name, value in expected.items():
                     assert value == row[name] or abs(value - row[name]) <= 1e-9 * abs(value), name
+    whole, parts = (tmp_path / f"{name}_models" for name in ("alone", "rank"))
+    assert sorted(file.name for file in whole.iterdir()) == sorted(file.name for file in parts.iterdir())
+    for file in ("averaged", *(f"worker-{i:04d}" for i in range(4))):
+        one, two = (load_state(folder / f"{file}.safetensors") for folder in (whole, parts))
+        torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-12)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from aldsgd.links import Pairs
@@ -92,14 +93,29 @@ def text_of(pdf: Path) -> bytes:
     return found
 
 
-def test_a_method_of_ones_own_is_one_file(tmp_path):
-    (tmp_path / "easgd.py").write_text(EASGD)
-    (tmp_path / "versus.py").write_text(VERSUS)
+def trains(folder: Path, *own: str) -> str:
+    """Train a method of the folder; what was printed."""
     short = ["--model", "logistic", "--train-images", "256", "--test-images", "64", "--epochs", "2", "--lr", "0.1"]
-    for own in (["easgd:METHOD", "--alpha", "0.1"], ["easgd:EASGD", "--tau", "3"]):
-        done = call(tmp_path, "experiments.run", "--method", *own, *short, "--results", "mine", "--quiet")
-        assert done.returncode == 0, done.stderr
-    runs = RunStore(tmp_path / "mine").runs()
+    done = call(folder, "experiments.run", "--method", *own, *short, "--results", "mine")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """A folder of the user's with a method and an experiment, and the CSV of one run."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "easgd.py").write_text(EASGD)
+    (folder / "versus.py").write_text(VERSUS)
+    trains(folder, "easgd:METHOD", "--alpha", "0.1")
+    (csv,) = (folder / "mine" / "runs").glob("*.csv")
+    return folder, csv
+
+
+def test_a_method_of_ones_own_is_one_file(trained):
+    folder, _ = trained
+    trains(folder, "easgd:EASGD", "--tau", "3")
+    runs = RunStore(folder / "mine").runs()
     assert len(runs) == 2 and all(run.config["method_source"] for run in runs)
     assert {(run.config["alpha"], run.config["tau"]) for run in runs} == {(0.1, 2), (0.05, 3)}
     for run in runs:
@@ -111,24 +127,22 @@ def test_a_method_of_ones_own_is_one_file(tmp_path):
         steps = int(run.network["step"].iloc[-1])
         assert run.network["logical_bytes"].iloc[-1] == -(-steps // run.config["tau"]) * 2 * 8 * 650 * 4
 
-    done = call(tmp_path, "versus", "--preset", "smoke", "--results", "mine", "--quiet")
+    done = call(folder, "versus", "--preset", "smoke", "--results", "mine", "--quiet")
     assert done.returncode == 0, done.stderr
     table = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert any(line.startswith("| EASGD") for line in table) and any(line.startswith("| D-PSGD") for line in table)
-    listing = json.loads((tmp_path / "mine" / "experiments" / "versus.json").read_text())
+    listing = json.loads((folder / "mine" / "experiments" / "versus.json").read_text())
     assert {run["label"] for run in listing["runs"]} == {"D-PSGD", "EASGD"}
-    done = call(tmp_path, "figures.all", "--results", "mine", "--out", "drawn")
+    done = call(folder, "figures.all", "--results", "mine", "--out", "drawn")
     assert done.returncode == 0, done.stderr
-    drawn = text_of(tmp_path / "drawn" / "versus.pdf")
+    drawn = text_of(folder / "drawn" / "versus.pdf")
     for name in ("EASGD", "D-PSGD"):
         shares = (int(look(name).color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         assert all(f"{share:.10f}".rstrip("0").encode()[:7] in drawn for share in shares), f"{name} has its colour"
 
-    edited = (tmp_path / "easgd.py").read_text().replace("def step(self, t):", "def step(self, t):  # another source")
-    (tmp_path / "easgd.py").write_text(edited)
-    done = call(tmp_path, "experiments.run", "--method", "easgd:METHOD", "--alpha", "0.1", *short, "--results", "mine")
-    assert done.returncode == 0 and "0 already complete" in done.stdout, done.stderr
-    assert len(RunStore(tmp_path / "mine").runs()) == 6  # one of the experiment's runs was there already
+    (folder / "easgd.py").write_text(EASGD.replace("def step(self, t):", "def step(self, t):  # another source"))
+    assert "0 already complete" in trains(folder, "easgd:METHOD", "--alpha", "0.1")
+    assert len(RunStore(folder / "mine").runs()) == 6  # one of the experiment's runs was there already
 
 
 def test_elastic_averaging_conserves_the_sum_and_diverges_beyond_its_critical_alpha():
@@ -161,11 +175,7 @@ def test_a_centre_of_a_star_is_what_its_equation_says():
     np.testing.assert_allclose(models.numpy(), expected, rtol=0, atol=1e-13)
 
 
-def test_the_users_own_frame_reads_the_records(tmp_path):
+def test_the_users_own_frame_reads_the_records(trained):
     """A record is plain CSV: another program needs nothing of this package to read it."""
-    (tmp_path / "easgd.py").write_text(EASGD)
-    short = ["--model", "logistic", "--train-images", "128", "--test-images", "32", "--epochs", "1", "--lr", "0.1"]
-    done = call(tmp_path, "experiments.run", "--method", "easgd:METHOD", *short, "--results", "mine", "--quiet")
-    assert done.returncode == 0, done.stderr
-    rows = pd.read_csv(next((tmp_path / "mine" / "runs").glob("*.csv")))
-    assert rows["worker"].dropna().tolist() == list(range(9)) and rows["train_loss"].isna().sum() == 1
+    rows = pd.read_csv(trained[1])
+    assert rows["worker"].dropna().tolist() == [*range(9)] * 2 and rows["train_loss"].isna().sum() == 2

@@ -1,8 +1,6 @@
 """Models on disk: written, loaded, predicting the same; weights to start from, and layers that stay."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -160,29 +158,3 @@ def test_builders_compose():
     assert float(model[6].weight.mean()) == 0.5
     still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert still == {"0.weight", "1.weight", "1.bias"}
-
-
-def test_two_processes_write_one_folder(tmp_path):
-    script = tmp_path / "mine.py"
-    script.write_text(f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from aldsgd import load, models, train
-from aldsgd.graphs import ring
-from baselines.dpsgd import DPSGD
-
-if __name__ == "__main__":
-    data = load("digits").subset(200, 100)
-    train(DPSGD(ring(4)), lambda: models.build("mlp", 10, (1, 8, 8)), data, epochs=1).save({str(tmp_path / "models")!r})
-""")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
-               "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script)]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    mlp = lambda: models.build("mlp", 10, (1, 8, 8))  # noqa: E731
-    alone = train(DPSGD(ring(4)), mlp, load("digits").subset(200, 100), epochs=1)
-    for which in ("averaged", 0, 1, 2, 3):
-        own = load_model(tmp_path / "models", which, mlp).model.state_dict()
-        expected = alone.averaged_model() if which == "averaged" else alone.workers.modules[which]
-        for name, value in expected.state_dict().items():
-            torch.testing.assert_close(own[name], value, rtol=1e-5, atol=1e-6)

@@ -1,5 +1,6 @@
 """The scripts as a user meets them: options, errors in one line with exit code 2, and runs that are never repeated."""
 
+import importlib
 import json
 import re
 import runpy
@@ -216,17 +217,20 @@ def test_a_smoke_preset_never_touches_the_results(monkeypatch, capsys, tmp_path,
 
 def test_everything_is_listed_without_torch_and_without_training(tmp_path):
     code = (
-        "import runpy, sys\nsys.argv = ['all', '--list', '--preset', 'cpu', '--results', sys.argv[1]]\n"
-        "runpy.run_module('experiments.all', run_name='__main__')\nassert 'torch' not in sys.modules"
+        "import runpy, sys\nfor results in sys.argv[1:]:\n"
+        "    sys.argv = ['all', '--list', '--preset', 'cpu', '--results', results]\n"
+        "    runpy.run_module('experiments.all', run_name='__main__')\n    print('=====')\n"
+        "assert 'torch' not in sys.modules"
     )
-    for results, said in ((ROOT / "results", "0 runs to train"), (tmp_path / "none", "runs to train, about")):
-        before = sorted(results.rglob("*"))
-        done = subprocess.run([sys.executable, "-c", code, results], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        options = Namespace(preset="cpu", seeds=None, link=None)
-        listed = all_experiments.plan(all_experiments.EXPERIMENTS, options)
-        assert said in done.stdout and all(name in done.stdout for name in listed) and len(listed) >= 13
-        assert sorted(results.rglob("*")) == before
+    folders = (ROOT / "results", tmp_path / "none")
+    before = [sorted(results.rglob("*")) for results in folders]
+    done = subprocess.run([sys.executable, "-c", code, *folders], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    listed = all_experiments.plan(all_experiments.EXPERIMENTS, Namespace(preset="cpu", seeds=None, link=None))
+    *texts, rest = done.stdout.split("=====\n")
+    for text, said in zip(texts, ("0 runs to train", "runs to train, about"), strict=True):
+        assert said in text and all(name in text for name in listed) and len(listed) >= 13
+    assert rest == "" and [sorted(results.rglob("*")) for results in folders] == before
 
 
 ONLY = ("--preset", "smoke", "--only", "degree_effect", "--seeds", "0")
@@ -328,22 +332,20 @@ def test_without_any_option_the_defaults_are_the_run(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "name, words",
     [
-        ["bench", "--quick"],
-        ["bench", "--network"],
-        ["bench", "--gpu", "--quick"],
-        ["bench.agreement"],
-        ["bench.gpu", "--quick"],
+        ("__main__", ["--quick"]),
+        ("__main__", ["--network"]),
+        ("__main__", ["--gpu", "--quick"]),
+        ("agreement", []),
+        ("gpu", ["--quick"]),
     ],
 )
-def test_a_bench_looks_at_its_folder_before_it_measures(tmp_path, words):
+def test_a_bench_looks_at_its_folder_before_it_measures(tmp_path, name, words):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    command = [sys.executable, "-m", f"experiments.{words[0]}", *words[1:], "--results", str(blocked)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: ") and blocked.read_text() == "in the way"
+    ended = call(importlib.import_module(f"experiments.bench.{name}"), *words, "--results", blocked)
+    assert ended.refused and ended.out == "" and blocked.read_text() == "in the way", ended
 
 
 def test_a_bench_in_haste_never_takes_the_committed_place(tmp_path, monkeypatch):
