@@ -1,7 +1,13 @@
 """Every listing of the README is executed, and the method's is compared with the real thing."""
 
+import io
 import re
+import runpy
+import sys
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -21,7 +27,7 @@ from aldsgd.training import Trainer
 from aldsgd.workers import initial_model
 from baselines.dpsgd import DPSGD
 from experiments.leaders import FAMILIES
-from experiments.options import TIMEOUT, run_parser
+from experiments.options import TIMEOUT
 from experiments.proposal import PROPOSED
 from tables import faults
 from tables.prose import NUMBER, Numbers
@@ -171,14 +177,36 @@ def test_every_file_and_module_that_a_page_names_exists():
             assert (path.parent / target).exists(), (path, target)
 
 
+def commands(page: str) -> set[tuple[str, str]]:
+    """(script, the words behind it) of every command of a page, also of those that a line of text breaks."""
+    prose = re.sub("```.*?```", "", page, flags=re.DOTALL)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    lines = [*page.replace("\\\n", " ").splitlines(), *spans]
+    named = r"(?:-m|\.sbatch|python) ((?:experiments|figures)(?:\.\w+)+|\w+\.py)\b([^`|#]*)"
+    return {(script, words) for line in lines for script, words in re.findall(named, line)}
+
+
+@cache
+def options_of(script: str) -> set[str]:
+    """The options that a script explains."""
+    place = ROOT / (script if script.endswith(".py") else script.replace(".", "/"))
+    file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+    out = io.StringIO()
+    with patch.object(sys, "argv", [script, "--help"]), redirect_stdout(out), pytest.raises(SystemExit):
+        runpy.run_path(str(file), run_name="__main__")
+    return set(re.findall(r"^ +(?:-h, )?(--[\w-]+)", out.getvalue(), re.MULTILINE))
+
+
 def test_every_option_that_a_page_names_exists():
     """Of the commands that a reader would copy: what they call understands their options."""
+    called, asked = set(), 0
     for path, page in PAGES.items():
-        for command in re.findall(r"python -m experiments\.run ([^\n`|]*)", page):
-            words = [word for word in command.split() if word.startswith("--")]
-            known = run_parser("", words).format_help()
-            for word in words:
-                assert f"{word} " in known or f"{word}\n" in known, (path, word)
+        for script, words in commands(page):
+            if (ROOT / script).exists() or "." in script.removesuffix(".py"):
+                named = {word.partition("=")[0] for word in words.split() if word.startswith("--")}
+                assert named <= options_of(script), (path, script, named - options_of(script))
+                called, asked = called | {script}, asked + len(named)
+    assert called >= {"experiments.bench", "experiments.paper_grid", "figures.all", "paper_tables.py"} and asked > 100
 
 
 def test_what_the_pages_say_in_words_is_what_the_records_say():
