@@ -4,10 +4,12 @@ import contextlib
 import io
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+from aldsgd.environment import environment
 from experiments import runner
 from experiments.command import command
 
@@ -25,6 +27,10 @@ SHORT = (
     "--model",
     "logistic",
 )
+
+
+#: Versions and commit, which a run records, asked once: they stay while tests run, and git takes as long as a short run.
+surroundings = cache(environment)
 
 
 class Ended(NamedTuple):
@@ -53,6 +59,7 @@ def call(module, *arguments) -> Ended:
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         patch.object(sys, "argv", [module.__name__, *map(str, arguments)]),
+        patch.object(runner, "environment", surroundings),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         warnings.catch_warnings(),

@@ -16,7 +16,7 @@ from aldsgd.listings import load_experiment, write_experiment
 from aldsgd.records import RunStore
 from baselines.registry import VARIANTS
 from experiments import communication as traffic_of
-from experiments import equal_time, half_rates
+from experiments import equal_time, half_rates, runner
 from experiments.all import EXPERIMENTS, missing, plan
 from experiments.configuration import RunConfig
 from experiments.leader_rates import at
@@ -47,6 +47,7 @@ from tables.links import modelled_seconds
 from tables.promises import less_best
 from tables.query import Entry, Experiment, Runs
 from tables.rates import chosen, rate_of
+from tests.calling import surroundings
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,8 +59,10 @@ def smoke(tmp_path_factory):
     execution = Execution(results=str(root), threads=1, checkpoint_every=0, quiet=True)
     entries = plan(EXPERIMENTS, SimpleNamespace(preset="smoke", seeds=[0], link=None))
     store = RunStore(root)
-    for _, _, config in missing(entries, store):
-        train_run(store, config, execution)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "environment", surroundings)
+        for _, _, config in missing(entries, store):
+            train_run(store, config, execution)
     for name, runs in entries.items():
         conditions = conditions_of(importlib.import_module(f"experiments.{name}").configurations, "smoke")
         listed = [(label, seed, config.record()) for label, seed, config in runs]
