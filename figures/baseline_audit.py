@@ -1,4 +1,4 @@
-"""The released schedule against all matchings: curves of workers, the worst. python -m figures.baseline_audit"""
+"""The released schedule against all matchings: workers, the worst, the average. python -m figures.baseline_audit"""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,8 @@ from tables.experiments import islands
 from tables.query import Experiment
 
 ALONE, REST = style.ALERT, "0.6"
+#: Column of the last epoch -> what it is.
+ENDS = {"worst": "the worst worker", "averaged": "the averaged model"}
 #: Field of a case -> its text.
 TEXT = {
     "graph": lambda graph: f"{graph.removeprefix('paper:')} %",
@@ -33,8 +35,8 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         flat = style.narrow()
         across = 2 if flat else len(methods)
         rows = -(-len(methods) // across)
-        fig = style.empty(1.5 * rows + 2.7 if flat else 5.2)
-        heights = [1] * rows + [1.8 if flat else 1.2]
+        fig = style.empty(1.5 * rows + 4.2 if flat else 5.2)
+        heights = [1] * rows + [3 if flat else 1.2]
         places, first = fig.add_gridspec(rows + 1, across, height_ratios=heights), None
         for place, method in enumerate(methods):
             axes = fig.add_subplot(places[divmod(place, across)], sharex=first, sharey=first)
@@ -42,12 +44,14 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
             worker_curves(axes, [entry.run for entry in runs.select(**{kind: method}, **cases[0])])
             axes.set(title=style.brief(method), ylabel="a worker's accuracy (%)")
             style.epoch_axis(axes)
-        axes = fig.add_subplot(places[rows, :])
-        series = {m: [runs.select(**{kind: m}, **case).interval("worst") for case in cases] for m in methods}
         ticks = [f"{', '.join(name[:-1])}\n{name[-1]}" for name in names]
-        categories(axes, ticks, series, "worst worker's test accuracy (%)", flat=flat)
-        within_percent(axes, "x" if flat else "y")
-        axes.set_title("the worst worker at the last epoch")
+        ends = places[rows, :].subgridspec(*(2, 1) if flat else (1, 2))
+        for place, (column, title) in zip(ends, ENDS.items(), strict=True):
+            axes = fig.add_subplot(place)
+            series = {m: [runs.select(**{kind: m}, **case).interval(column) for case in cases] for m in methods}
+            categories(axes, ticks, series, "test accuracy (%)", flat=flat)
+            within_percent(axes, "x" if flat else "y")
+            axes.set_title(f"{title} at the last epoch")
         note = f"above: every worker, mean over seeds, {', '.join(names[0])}"
         told = tested_on(entry.run for entry in runs)
         return finish(fig, runs, methods, out, note="; ".join(filter(None, (note, told))))

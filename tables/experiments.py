@@ -28,6 +28,7 @@ from tables.base import (
 )
 from tables.compared import (
     EQUAL,
+    RELEASED,
     UNEQUAL,
     at_rates,
     compare,
@@ -159,11 +160,15 @@ def islands(config: dict) -> list[list[int]]:
 
 
 def audited(runs: Experiment, label: str) -> dict[str, Cell | str]:
-    """Columns of ``baseline_audit``: differences to the released schedule, bytes, and groups of workers cut off."""
-    own = runs.of(label)
+    """Columns of ``baseline_audit``: differences to the released schedule, bytes, and groups of workers cut off.
+
+    The mean worker's too: a worker alone is the worst with leaders and without, and the same.
+    """
+    own, unit = runs.of(label), Unit.of(runs)
     groups = islands(own[0].run.config)
     text = " ".join(f"{{{','.join(map(str, group))}}}" for group in groups)
     return less_released(runs, label) | {
+        "mean, less released schedule's": unit.gain(own.less(runs.counterpart(label, RELEASED), "mean")),
         "logical MB": mean_only(own.interval("megabytes")),
         "groups": text if len(groups) > 1 else "all connected",
     }
