@@ -133,9 +133,9 @@ def parser(
     return p
 
 
-def execution(options: argparse.Namespace, folder: str = "results") -> Execution:
-    """How the command line says to run, with results in ``folder`` where it names none. Raises ConfigError for what is
-    wrong, seeds included."""
+def execution(options: argparse.Namespace, folder: str | None = None) -> Execution:
+    """How the command line says to run, with results in ``folder`` where it names none; None: where its preset has
+    them. Raises ConfigError for what is wrong, seeds included."""
     found = Execution(**read_fields(options, Execution))
     found.check()
     for seed in options.seeds or ():
@@ -143,8 +143,8 @@ def execution(options: argparse.Namespace, folder: str = "results") -> Execution
             raise ConfigError(f"--seeds {seed} must not be negative, and below 2^32")
     if len(set(options.seeds or ())) < len(options.seeds or ()):
         raise ConfigError(f"--seeds {' '.join(map(str, options.seeds))} holds a seed twice; name each once")
-    # Smoke runs would take the place of real ones in the lists of the experiments.
-    folder = str(cache_dir() / "smoke") if getattr(options, "preset", None) == "smoke" else folder
+    if folder is None:  # smoke runs would take the place of real ones in the lists of the experiments
+        folder = str(cache_dir() / "smoke") if options.preset == "smoke" else "results"
     return found if found.results else replace(found, results=folder)
 
 

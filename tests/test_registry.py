@@ -144,7 +144,7 @@ def test_what_is_no_method_is_one_sentence(mine, text, said):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("argument", ["lr", "seeds", "results", "help", "more=1, preset"])
+@pytest.mark.parametrize("argument", ["lr", "seeds", "results", "help", "more=1, jobs"])
 def test_an_option_by_the_name_of_another_is_refused(mine, argument):
     words = ["--method", mine(slow(f"n, {argument}=1")) + ":Slow"]
     with pytest.raises(ConfigError, match="has an option by the name of another"):

@@ -301,7 +301,8 @@ def test_options_of_the_older_spelling_are_read():
         == configuration(parsed[1])
         == RunConfig(train_images=100, lr_drops=((1, 0.5), (2, 0.1)), options={"order": "printed", "force_scale": "lr"})
     )
-    assert execution(parsed[0]) == execution(parsed[1]) and execution(parsed[0]).checkpoint_every == 3
+    old, new = (execution(options, OWN) for options in parsed)
+    assert old == new and old.checkpoint_every == 3
 
 
 def test_optimizers_and_schedules_by_option():
