@@ -29,7 +29,7 @@ SHORT = (
 )
 
 
-#: Versions and commit, which a run records, asked once: they stay while tests run, and git takes as long as a short run.
+#: Versions and commit, which a run records, asked once: they stay, and git takes as long as a short run.
 surroundings = cache(environment)
 
 
