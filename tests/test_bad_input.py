@@ -14,12 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import paper_tables
+import theory_report
 from aldsgd.checkpoint import Checkpoints
 from aldsgd.records import RunStore
 from baselines import registry
 from experiments import run, runner
 from experiments.configuration import RunConfig, from_record
 from experiments.options import Execution
+from figures import quickstart
 from tests.calling import SHORT, call, files
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +41,27 @@ def test_is_refused_in_one_line(tmp_path, options, said):
 def test_lines_of_what_was_typed_are_one_line(tmp_path):
     for option in ("--dataset", "--model", "--graph", "--method", "--split", "--device", "--lr", "--core"):
         assert call(run, *SHORT, "--results", tmp_path, option, "one\ntwo").refused
+
+
+@pytest.mark.parametrize("script, arguments, words", [
+    (paper_tables, ["--form", "csv"], "unrecognized arguments: --form csv"),
+    (paper_tables, ["--format", "html"], "invalid choice: 'html'"),
+    (paper_tables, ["one\ntwo"], "unrecognized arguments: one two"),
+    (paper_tables, ["--claims", "--table", "x"], "--table has no effect with --claims"),
+    (paper_tables, ["--claims", "--format", "latex"], "--format has no effect with --claims"),
+    (paper_tables, ["--into", "F", "--out", "G"], "--out has no effect with --into"),
+    (paper_tables, ["--into", "F", "--claims"], "--claims has no effect with --into"),
+    (theory_report, ["--che"], "unrecognized arguments: --che"),
+    (theory_report, ["--out"], "expected one argument"),
+    (quickstart, ["--wid", "3.5"], "unrecognized arguments: --wid 3.5"),
+    (quickstart, ["--width", "4"], "invalid choice: 4.0"),
+])  # fmt: skip
+def test_a_bad_option_of_what_tells_and_draws_is_one_line(tmp_path, monkeypatch, capsys, script, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert script.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and words in printed.err
+    assert not any(tmp_path.iterdir())
 
 
 # Any options with any values

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 import paper_tables
-import theory_report
 from aldsgd.listings import write_experiment
 from aldsgd.records import RunStore
 from aldsgd.statistics import Interval, verdict
@@ -351,27 +350,6 @@ def test_errors_take_one_line(small, tmp_path, capsys):
     next((small / "runs").glob("*allreduce*.csv")).unlink()
     assert paper_tables.main(["--results", str(small)]) == 2
     assert "1 of 15 runs of quickstart are missing" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("script, arguments, words", [
-    (paper_tables, ["--form", "csv"], "unrecognized arguments: --form csv"),
-    (paper_tables, ["--format", "html"], "invalid choice: 'html'"),
-    (paper_tables, ["one\ntwo"], "unrecognized arguments: one two"),
-    (paper_tables, ["--claims", "--table", "x"], "--table has no effect with --claims"),
-    (paper_tables, ["--claims", "--format", "latex"], "--format has no effect with --claims"),
-    (paper_tables, ["--into", "F", "--out", "G"], "--out has no effect with --into"),
-    (paper_tables, ["--into", "F", "--claims"], "--claims has no effect with --into"),
-    (theory_report, ["--che"], "unrecognized arguments: --che"),
-    (theory_report, ["--out"], "expected one argument"),
-    (quickstart, ["--wid", "3.5"], "unrecognized arguments: --wid 3.5"),
-    (quickstart, ["--width", "4"], "invalid choice: 4.0"),
-])  # fmt: skip
-def test_a_bad_option_is_one_line(tmp_path, monkeypatch, capsys, script, arguments, words):
-    monkeypatch.chdir(tmp_path)
-    assert script.main(arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.count("\n") == 1 and words in printed.err
-    assert not any(tmp_path.iterdir())
 
 
 def test_a_bad_out_is_noticed_before_the_work(small, tmp_path, monkeypatch, capsys):
