@@ -18,7 +18,7 @@ import pytest
 import theory_report
 from aldsgd.errors import ConfigError
 from aldsgd.theory import records
-from experiments import theory_common
+from experiments import theory_common, theory_gossip
 from experiments.command import command
 from tables.theory_training import no_more, rate_statements, scaling_statements, step_limits
 from tables.theory_verdicts import few_enough, judge, number, spread
@@ -44,9 +44,10 @@ def no_work(monkeypatch, script):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Every table at preset smoke, with two seeds."""
+    """Every table at preset smoke, with two seeds; where methods rest is looked for long enough elsewhere."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(theory_gossip.MOST, "smoke", 100)
         for script in SCRIPTS:
             seeds = [] if script == "theory_spectrum" else ["--seeds", 0, 1]
             call(monkeypatch, script, "--results", folder, *seeds)
