@@ -12,7 +12,7 @@ from tables.query import Experiment
 
 ALONE, REST = style.ALERT, "0.6"
 #: Column of the last epoch -> what it is.
-ENDS = {"worst": "the worst worker", "averaged": "the averaged model"}
+ENDS = {"worst": "worst worker", "averaged": "averaged model"}
 #: Field of a case -> its text.
 TEXT = {
     "graph": lambda graph: f"{graph.removeprefix('paper:')} %",
@@ -49,9 +49,9 @@ def draw(results: Path, out: Path, width: float = style.PAGE_WIDTH) -> list[Path
         for place, (column, title) in zip(ends, ENDS.items(), strict=True):
             axes = fig.add_subplot(place)
             series = {m: [runs.select(**{kind: m}, **case).interval(column) for case in cases] for m in methods}
-            categories(axes, ticks, series, "test accuracy (%)", flat=flat)
+            categories(axes, ticks, series, f"{title}'s accuracy (%)", flat=flat)
             within_percent(axes, "x" if flat else "y")
-            axes.set_title(f"{title} at the last epoch")
+            axes.set_title(f"the {title} at the last epoch")
         note = f"above: every worker, mean over seeds, {', '.join(names[0])}"
         told = tested_on(entry.run for entry in runs)
         return finish(fig, runs, methods, out, note="; ".join(filter(None, (note, told))))
