@@ -123,12 +123,12 @@ class Numbers:
     def skew(self) -> str:
         """What AL-DSGD's mean worker loses to its core in each condition of ``skew``, the least and the most.
 
-        Raises ConfigError where one of them is not worse.
+        Raises ConfigError unless they are eight, and all worse.
         """
         rows = self.table("skew").rows
         cells = rows.loc[rows["skew"].astype(str).str.startswith("AL-DSGD on D-PSGD"), "mean, less its core's"]
-        if not all(str(cell).endswith(" worse") for cell in cells):
-            raise ConfigError("AL-DSGD is not worse than its core in every condition of skew: reword the sentence")
+        if len(cells) != 8 or not all(str(cell).endswith(" worse") for cell in cells):
+            raise ConfigError("AL-DSGD is not worse than its core in eight conditions of skew: reword the sentence")
         lost = sorted(-cell.value.mean for cell in cells)
         return f"{lost[0]:.1f} to {lost[-1]:.1f}"
 
